@@ -1,0 +1,128 @@
+"""Every check and every way to run the project: plain `nox` is what CI runs.
+
+Each session makes an environment of its own and installs all that it needs, so a machine needs Python and nox.
+Where Node, npm or a browser is missing, the tests that need it are skipped with a reason, but with CI set that is a
+failure (tests/conftest.py).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.sessions = ["lint", "typing", "tests", "build"]
+nox.options.error_on_external_run = True
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+SMOKE_TEST = """\
+import importlib.metadata, pathlib, sys, trio, trio_bunws
+assert trio_bunws.__version__ == importlib.metadata.version("trio-bunws")
+assert pathlib.Path(trio_bunws.__file__).is_relative_to(sys.prefix), trio_bunws.__file__
+assert pathlib.Path(trio_bunws.__file__).with_name("py.typed").is_file()
+
+async def main():
+    async with trio_bunws.open_server(lambda request, server: trio_bunws.Response("It works."), port=0) as server:
+        async with await trio.open_tcp_stream("127.0.0.1", server.port) as stream:
+            await stream.send_all(b"GET / HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n")
+            answer = b"".join([part async for part in stream])
+    assert answer.startswith(b"HTTP/1.1 200") and answer.endswith(b"It works."), answer
+
+trio.run(main)
+print("trio_bunws", trio_bunws.__version__, "works from its wheel")
+"""
+
+
+def groups(*names: str) -> tuple[str, ...]:
+    """Return the requirements of these dependency groups of pyproject.toml."""
+    return nox.project.dependency_groups(PROJECT, *names)
+
+
+def npm_install(session: nox.Session, folder: str) -> None:
+    """Install the packages of ``folder``/package.json beside it, if npm is here."""
+    if shutil.which("npm") is not None:
+        session.run_install(
+            *("npm", "install", "--prefix", folder, "--no-package-lock", "--no-audit", "--no-fund"),
+            external=True,
+        )
+    elif os.environ.get("CI"):
+        session.error("npm is missing, and in CI every test runs")
+    else:
+        session.warn(f"npm is missing: what needs the packages of {folder} will be left out")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run every test and demand full branch coverage; arguments go to pytest, and then coverage is only shown."""
+    session.install("-e.", *groups("test"))
+    npm_install(session, "tests/interop")
+    session.run("coverage", "run", "--source=trio_bunws", "-m", "pytest", *session.posargs)
+    session.run("coverage", "report", *(["--fail-under=0"] if session.posargs else []))
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """Run every test with the oldest dependencies that pyproject.toml allows, to keep its lower bounds honest."""
+    bounds = [re.sub(r">=([\d.]+),.*", r"==\1", dependency) for dependency in PROJECT["project"]["dependencies"]]
+    session.install("-e.", *groups("test"), *bounds)
+    npm_install(session, "tests/interop")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style (ruff) and the use of trio (flake8-async)."""
+    session.install(*groups("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    # Without 9xx, which demands a checkpoint of every async function, and 3xx, which is about asyncio.
+    session.run(
+        "flake8", "--select=ASYNC1,ASYNC2,ASYNC4", "trio_bunws", "tests", "examples", "benchmarks", "noxfile.py"
+    )
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Check the types twice, and that every public name has one."""
+    session.install("-e.", *groups("typing"))
+    session.run("mypy", "--strict", "trio_bunws", "tests", "examples", "noxfile.py")
+    session.run("pyright")
+    session.run("pyright", "--verifytypes", "trio_bunws", "--ignoreexternal")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build the sdist, from that the wheel, and use the wheel from an empty directory."""
+    dist = Path("dist").resolve()
+    shutil.rmtree(dist, ignore_errors=True)
+    session.install("build")
+    session.run("python", "-m", "build", "--outdir", str(dist), silent=True)
+    (wheel,) = dist.glob("*.whl")
+    clean = Path(session.create_tmp()).resolve()
+    session.run("python", "-m", "venv", "--clear", str(clean / "venv"))
+    python = str(clean / "venv" / "bin" / "python")
+    session.run(python, "-m", "pip", "install", "--quiet", str(wheel), external=True)
+    empty = clean / "empty"
+    empty.mkdir(exist_ok=True)
+    with session.chdir(empty):
+        session.run(python, "-W", "error", "-c", SMOKE_TEST, external=True)
+
+
+@nox.session
+def chat(session: nox.Session) -> None:
+    """Serve the example chat, which prints its address (http://127.0.0.1:3000/); arguments go to its server."""
+    session.install("-e.", *groups("chat"))
+    session.run("python", "examples/chat/server.py", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Compare with other servers, about ten minutes; arguments go to both benchmarks."""
+    session.install("-e.", "-r", "benchmarks/peers/requirements.txt")
+    npm_install(session, "benchmarks/peers")
+    session.run("python", "benchmarks/chat.py", *session.posargs)
+    session.run("python", "benchmarks/echo.py", *session.posargs)
