@@ -1,0 +1,381 @@
+"""The life of one WebSocket after its handshake: reading, the writer task, the close handshake, the end.
+
+One task runs `Connection.run`; everything else starts at first need and ends with it. Handlers are `_dispatch.py`'s,
+frames the codec's, deadlines the sweeper's; here is decided what each event means for the connection.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+import attrs
+import trio
+
+from trio_bunws._close import CloseFrame, CloseInfo
+from trio_bunws._dispatch import Dispatcher
+from trio_bunws._endpoint import ABNORMAL
+from trio_bunws._status import ReadyState
+from trio_bunws._tasks import Role, TaskGroup
+from trio_bunws._websocket import ServerWebSocket
+from trio_bunws._wire.codec import Codec
+from trio_bunws._wire.events import Close, Failure, Ping
+from trio_bunws._wire.frames import ping_frame, pong_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from trio_bunws._engine import Engine
+    from trio_bunws._request import Request
+    from trio_bunws._transport import Transport
+    from trio_bunws._wire.events import Event
+
+T = TypeVar("T")
+INACTIVE: Final = CloseInfo(1006, "WebSocket timed out from inactivity", None, None)
+MAX_CLOSING: Final = 60.0
+"""Seconds that a close may take in all when `idle_timeout` is off."""
+PING: Final = ping_frame(b"")
+
+
+class Connection(Generic[T]):
+    """One WebSocket connection: `ServerWebSocket`'s `Driver`, and watched by the sweeper."""
+
+    __slots__ = (
+        "_bell",
+        "_closing_since",
+        "_codec",
+        "_dispatcher",
+        "_engine",
+        "_heard",
+        "_held",
+        "_input_over",
+        "_pending",
+        "_pinged",
+        "_progressed",
+        "_tasks",
+        "_transport",
+        "ws",
+    )
+
+    def __init__(
+        self,
+        transport: Transport,
+        engine: Engine[T],
+        request: Request,
+        data: T,
+        protocol: str | None,
+    ) -> None:
+        handler = engine.slot.handler
+        remote = transport.remote
+        self._transport: Final = transport
+        self._engine: Final = engine
+        self.ws: Final = ServerWebSocket(
+            sink=transport,
+            driver=self,
+            hub=engine.hub,
+            slot=engine.slot,
+            limits=engine.limits,
+            request=request,
+            data=data,
+            protocol=protocol,
+            remote_address=None if remote is None else remote.address,
+        )
+        self._codec: Final = Codec(handler.max_payload_length, engine.limits.max_fragments)
+        self._tasks: Final = TaskGroup(engine.nursery)
+        self._dispatcher: Final = Dispatcher(self.ws, engine.slot, self._tasks, self.release)
+        self._pending: Event | None = None
+        self._held: trio.Event | None = None
+        self._input_over = False
+        self._bell: trio.MemorySendChannel[None] | None = None
+        self._heard = trio.current_time()
+        self._pinged = 0.0
+        self._progressed = 0.0
+        self._closing_since = 0.0
+
+    async def run(self, response: bytes, trailing: bytes) -> None:
+        """Answer the handshake with `response`, and serve the connection until it is over and its handlers are done.
+
+        `trailing` are the bytes that came behind the request. The transport is the caller's to close.
+        """
+        engine = self._engine
+        engine.connections.add(self)
+        try:
+            engine.sweeper.watch(self, self._heard)
+            self._codec.feed(trailing)
+            with self.ws.corked():
+                self.ws._outbox.push_raw(response)
+                self._dispatcher.opened()
+            await self._read()
+            await self._write_rest()
+        finally:
+            await self._finish()
+
+    # Reading
+
+    async def _read(self) -> None:
+        """Read until no more input matters: the peer closed or broke the protocol, or the stream ended."""
+        ws = self.ws
+        while True:
+            while self._digest():
+                await self._hold()
+            if self._input_over:
+                return
+            try:
+                data = await self._transport.receive()
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                data = b""
+            if not data:
+                self._end_input()
+                if ws._state is ReadyState.OPEN:
+                    ws._begin_abort(ABNORMAL)
+                return
+            self._heard = trio.current_time()
+            ws._bytes_in += len(data)
+            self._codec.feed(data)
+
+    def _digest(self) -> bool:
+        """Handle what was fed, and write what that sent. True: held, by a pause or a full inbox."""
+        ws = self.ws
+        outbox = ws._outbox
+        outbox.corks += 1
+        try:
+            if (waiting := self._pending) is not None:
+                self._pending = None
+                if not self._take(waiting):
+                    return True
+            events = self._codec.events()
+            while not self._input_over:
+                if ws._paused and ws._state is ReadyState.OPEN:
+                    return True
+                event = self._dispatcher.consume(events)
+                if event is None:
+                    return ws._paused and ws._state is ReadyState.OPEN
+                if not self._take(event):
+                    return True
+            return False
+        finally:
+            outbox.corks -= 1
+            outbox.flush()
+
+    def _take(self, event: Event) -> bool:
+        """Handle one event; False if it must wait."""
+        ws = self.ws
+        if isinstance(event, Close):
+            self._peer_closed(CloseFrame(event.code, event.reason))
+        elif isinstance(event, Failure):
+            self._end_input()
+            frame = CloseFrame(event.code, event.reason)
+            ws._begin_close(CloseInfo(*frame, sent=frame, received=None))
+        elif ws._state is ReadyState.OPEN:
+            if isinstance(event, Ping):
+                if not self._dispatcher.has_room(event):
+                    self._pending = event
+                    return False
+                ws._outbox.push_pong(pong_frame(event.data))
+            if not self._dispatcher.deliver(event):
+                self._pending = event
+                return False
+        return True
+
+    def _peer_closed(self, frame: CloseFrame) -> None:
+        self._end_input()
+        ws = self.ws
+        if ws._state is ReadyState.OPEN:
+            ws._begin_close(CloseInfo(*frame, sent=frame, received=frame))
+        elif ws._ending is not None:
+            ws._ending = attrs.evolve(ws._ending, received=frame)
+
+    def _end_input(self) -> None:
+        self._input_over = True
+        self._dispatcher.input_ended()
+
+    async def _hold(self) -> None:
+        """Wait until a pause or a full inbox may be over. Such silence is ours, not the peer's."""
+        self._engine.sweeper.watch(self, None)
+        self._held = trio.Event()
+        await self._held.wait()
+        self._heard = trio.current_time()
+        self._engine.sweeper.watch(self, self._heard)
+
+    # Writing
+
+    async def _write(self, bell: trio.MemoryReceiveChannel[None]) -> None:
+        """Write what the transport refused, as it takes it; the body of the writer task."""
+        outbox = self.ws._outbox
+        try:
+            while True:
+                while outbox.has_work:
+                    await self._transport.settle()
+                    self._heard = self._progressed = trio.current_time()
+                    if outbox.write_more():
+                        self._dispatcher.drained()
+                if self._transport.direct:
+                    return  # the next refusal starts a new writer: an idle socket owns none
+                await bell.receive()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            outbox.fail()
+        finally:
+            self._bell = None
+
+    async def _write_rest(self) -> None:
+        """Let everything accepted leave, the Close frame last; the sweeper aborts what takes too long."""
+        outbox = self.ws._outbox
+        while not outbox.empty:
+            await outbox.wait_change()
+        await self._transport.send_eof()
+
+    # The end
+
+    async def _finish(self) -> None:
+        """Whatever happened: end tasks and handlers, and call the close handler."""
+        engine = self._engine
+        ws = self.ws
+        timeout = engine.limits.close_timeout
+        ending = ws._end()
+        engine.sweeper.watch(self, None)
+        try:
+            self._end_input()
+            self._tasks.cancel(Role.SERVICE)
+            with trio.CancelScope(deadline=trio.current_time() + timeout, shield=True):
+                await self._tasks.join(Role.HANDLER)
+            self._tasks.cancel(Role.HANDLER)
+            with trio.CancelScope(deadline=trio.current_time() + timeout, shield=True):
+                await self._tasks.join(*Role)
+            await self._dispatcher.closed(ending, timeout)
+        finally:
+            engine.connections.discard(self)
+            engine.totals.add(ws.statistics())
+
+    # Deadlines
+
+    def look(self, now: float) -> float | None:
+        """Ping or give up a silent peer, abort a close that takes too long; return when to look again."""
+        ws = self.ws
+        if ws._state is not ReadyState.OPEN:
+            return self._look_closing(now)
+        handler = self._engine.slot.handler
+        timeout = handler.idle_timeout
+        if not timeout or self._held is not None:
+            return None
+        deadline = self._heard + timeout
+        if now >= deadline:
+            ws._begin_abort(INACTIVE)
+            return None
+        ping_at = deadline - ping_margin(timeout)
+        if not handler.send_pings or self._pinged == self._heard:
+            return deadline
+        if now < ping_at:
+            return ping_at
+        self._pinged = self._heard
+        ws._outbox.push_control(PING)
+        self._engine.hub.mark_dirty(ws)
+        return deadline
+
+    def _look_closing(self, now: float) -> float | None:
+        if self.ws._lost or self.ws._state is ReadyState.CLOSED:
+            return None
+        deadline = self._close_deadline()
+        if now < deadline:
+            return deadline
+        self.ws._begin_abort(ABNORMAL)
+        return None
+
+    def _close_deadline(self) -> float:
+        engine = self._engine
+        longest = engine.slot.handler.idle_timeout or MAX_CLOSING
+        return min(self._progressed + engine.limits.close_timeout, self._closing_since + longest)
+
+    def options_changed(self) -> None:
+        """Apply the options of a reloaded handler."""
+        handler = self._engine.slot.handler
+        self._codec.max_payload_length = handler.max_payload_length
+        self.ws._outbox.set_limit(handler.backpressure_limit)
+        self._engine.sweeper.watch(self, trio.current_time())
+
+    # What the socket asks of us
+
+    def writer_needed(self) -> None:
+        """See that a writer runs, and wake it."""
+        if self._bell is None:
+            self._bell, bell = trio.open_memory_channel[None](1)
+            self._tasks.start_soon(Role.SERVICE, partial(self._write, bell))
+        else:
+            try:
+                self._bell.send_nowait(None)
+            except trio.WouldBlock:
+                pass  # it has been rung already
+
+    def close_begun(self) -> None:
+        """Watch over the close, and let the reader read on, to discard."""
+        self._closing_since = self._progressed = trio.current_time()
+        if not self._input_over:
+            self._dispatcher.discard()
+        self._engine.sweeper.watch(self, self._close_deadline())
+        self.release()
+
+    def abort(self) -> None:
+        """End the transport; the reader finds out."""
+        if not self._input_over:
+            self._dispatcher.discard()
+        self._transport.abort()
+        self.release()
+
+    def release(self) -> None:
+        """Let a reader that is held look again."""
+        if self._held is not None:
+            self._held.set()
+            self._held = None
+
+    def start_soon(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> None:
+        """Run a task of the application until the connection ends."""
+        if self.ws._state is ReadyState.CLOSED:
+            raise self.ws._closed_error()
+        self._tasks.start_soon(Role.SERVICE, partial(self._run_task, async_fn, args))
+
+    async def _run_task(self, async_fn: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:
+        try:
+            await async_fn(*args)
+        except Exception as exc:
+            await self._dispatcher.report(exc)
+
+    async def start(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> object:
+        """Run a task of the application, and return what it calls `task_status.started()` with."""
+        if self.ws._state is ReadyState.CLOSED:
+            raise self.ws._closed_error()
+
+        async def run(task_status: trio.TaskStatus[object]) -> None:
+            status = Started(task_status)
+            try:
+                await async_fn(*args, task_status=status)
+            except Exception as exc:
+                if not status.is_started:
+                    raise  # to the caller of start, as from a nursery
+                await self._dispatcher.report(exc)
+
+        return await self._tasks.start(Role.SERVICE, run)
+
+    async def receive(self) -> str | bytes | bytearray | memoryview:
+        """Return the session's next message, or raise `ConnectionClosed`."""
+        return await self._dispatcher.receive()
+
+
+class Started:
+    """A task status that remembers whether it was told."""
+
+    def __init__(self, task_status: trio.TaskStatus[object]) -> None:
+        self._task_status: Final = task_status
+        self.is_started = False
+
+    def started(self, value: object = None) -> None:
+        """Pass it on."""
+        self.is_started = True
+        self._task_status.started(value)
+
+
+def ping_margin(timeout: float) -> float:
+    """Seconds before the idle timeout at which a silent peer is pinged; as uWebSockets, and half of it below 8 s."""
+    if timeout < 8:
+        return timeout / 2
+    if timeout < 16:
+        return 4
+    return 8 if timeout < 32 else 16

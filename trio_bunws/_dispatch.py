@@ -1,0 +1,333 @@
+"""Calls one socket's handlers: plain ones at once, `async` ones in tasks beside the reader, and deals with what they raise.
+
+`open`, messages and `close` run one at a time and in order; `drain`, `ping` and `pong` run beside them, each never
+overlapping itself. `_connection.py` says what happened; nothing here reads, writes or decides about the connection but
+for closing it when a handler failed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Final, Generic, Literal, TypeVar, cast
+
+import trio
+
+from trio_bunws._close import CloseFrame, CloseInfo
+from trio_bunws._errors import ConnectionClosed
+from trio_bunws._lane import Inbox, Lane
+from trio_bunws._status import ReadyState
+from trio_bunws._tasks import Role, TaskGroup
+from trio_bunws._topics import OVER
+from trio_bunws._wire.events import Ping, Pong
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from trio_bunws._handlers import HandlerSlot
+    from trio_bunws._websocket import ServerWebSocket
+    from trio_bunws._wire.events import Event
+
+T = TypeVar("T")
+logger = logging.getLogger("trio_bunws.websocket")
+FAILED: Final = CloseFrame(1011, "Internal server error")
+OPENED: Final = object()
+"""The job of running an `async` open handler."""
+
+
+class Dispatcher(Generic[T]):
+    """The handlers of one socket, at work."""
+
+    __slots__ = ("_beside", "_lane", "_made_room", "_session", "_slot", "_tasks", "_ws")
+
+    def __init__(
+        self, ws: ServerWebSocket[T], slot: HandlerSlot[T], tasks: TaskGroup, made_room: Callable[[], None]
+    ) -> None:
+        """`made_room` is called when something that had no room may have it now."""
+        self._ws: Final = ws
+        self._slot: Final = slot
+        self._tasks: Final = tasks
+        self._made_room: Final = made_room
+        self._lane: Lane[object] | None = None
+        self._beside: dict[str, Lane[tuple[bytes, ...]]] | None = None
+        self._session: Inbox[str | bytes | bytearray | memoryview] | None = None
+
+    # What the connection reports
+
+    def opened(self) -> None:
+        """The connection is open: call `open`, then start the session if there is one."""
+        calls = self._slot.calls
+        if calls.session is not None:
+            handler = self._slot.handler
+            self._session = Inbox(handler.max_inbox, self._made_room)
+        if calls.open is None:
+            self._begin_session()
+        elif calls.open_async:
+            self._post(OPENED, 0)
+        else:
+            try:
+                refuse_awaitable(calls.open(self._ws))
+            except Exception as exc:
+                self._close_failed()
+                self._failed(exc)
+            else:
+                self._begin_session()
+
+    def consume(self, events: Iterator[Event]) -> Event | None:
+        """Call plain message handlers as long as that is all there is to do.
+
+        Returns the first event that is something else (a message that must wait goes to `deliver`), or `None` when
+        there are no more events or a handler paused the socket.
+        """
+        ws = self._ws
+        slot = self._slot
+        busy = self._busy
+        count = 0
+        try:
+            # Every line of this loop is paid for every message.
+            for event in events:
+                calls = slot.calls
+                handler: Callable[..., object] | None
+                message: object = event
+                if type(event) is str:
+                    handler = calls.text
+                    if busy or calls.text_async or ws._state is not ReadyState.OPEN:
+                        return event
+                elif type(event) is bytes:
+                    handler = calls.binary
+                    if busy or calls.binary_async or ws._state is not ReadyState.OPEN:
+                        return event
+                    if ws._binary_type != "bytes":
+                        message = self._converted(event)
+                else:
+                    return event
+                count += 1
+                if handler is None:
+                    continue
+                try:
+                    result = handler(ws, message)  # type: ignore[arg-type]  # the kinds of both agree
+                    if result is not None:
+                        refuse_awaitable(result)
+                except Exception as exc:
+                    self._failed(exc)
+                    busy = self._busy
+                if ws._paused:
+                    return None
+        finally:
+            ws._messages_in += count
+        return None
+
+    def deliver(self, event: str | bytes | Ping | Pong) -> bool:
+        """Give a message to its handler's task or to the session, or call the ping or pong handler.
+
+        False: there is no room; deliver it again when `made_room` was called.
+        """
+        handler = self._slot.handler
+        if isinstance(event, Ping):
+            return self._notify("ping", event.data, handler.max_inbox)
+        if isinstance(event, Pong):
+            return self._notify("pong", event.data, handler.max_inbox)
+        size = len(event) if isinstance(event, bytes) or event.isascii() else len(event.encode())
+        queue = self._lane if self._session is None else self._session
+        if queue is not None and not queue.has_room(size, handler.max_inbox, handler.max_payload_length):
+            return False
+        self._ws._messages_in += 1
+        if self._session is None:
+            self._post(event, size)
+        else:
+            self._session.post(self._converted(event), size)
+        return True
+
+    def has_room(self, event: Ping | Pong) -> bool:
+        """Whether `deliver` would take this ping or pong."""
+        if self._beside is None:
+            return True
+        lane = self._beside.get("ping" if isinstance(event, Ping) else "pong")
+        handler = self._slot.handler
+        return lane is None or lane.has_room(len(event.data), handler.max_inbox, handler.max_payload_length)
+
+    def drained(self) -> None:
+        """Unsent bytes have been written: call `drain`, unless the socket is still over its limit, or closing."""
+        ws = self._ws
+        if ws._state is ReadyState.OPEN and ws._outbox.pressure != OVER:
+            # An async one that still runs at the next edge runs once more: one job waits, further edges are that one.
+            self._notify("drain", b"", 1)
+
+    def discard(self) -> None:
+        """Our side closed: forget the messages whose handling has not begun."""
+        if self._lane is not None:
+            self._lane.discard()
+        if self._session is not None:
+            self._session.discard()
+            self._session.close()
+
+    def input_ended(self) -> None:
+        """No message will come any more; those that wait are still handled."""
+        if self._session is not None:
+            self._session.close()
+
+    async def receive(self) -> str | bytes | bytearray | memoryview:
+        """Return the session's next message, or raise `ConnectionClosed`. A checkpoint."""
+        if self._session is None:
+            raise RuntimeError("async for over a socket needs WebSocketHandler(session=...)")
+        try:
+            return await self._session.receive()
+        except trio.EndOfChannel:
+            raise self._ws._closed_error() from None
+
+    async def closed(self, ending: CloseInfo, timeout: float) -> None:
+        """The connection is over and no other handler runs: call `close`, an async one for at most `timeout` seconds."""
+        calls = self._slot.calls
+        if calls.close is None:
+            return
+        try:
+            result = calls.close(self._ws, ending.code, ending.reason)
+            if calls.close_async:
+                with trio.CancelScope(deadline=trio.current_time() + timeout, shield=True):
+                    await cast("Awaitable[None]", result)
+            else:
+                refuse_awaitable(result)
+        except Exception:
+            logger.exception("the close handler failed")
+
+    async def report(self, exc: Exception) -> None:
+        """Give an exception to the `error` handler; without one log it and close with 1011."""
+        calls = self._slot.calls
+        if calls.error is None or not calls.error_async:
+            self._failed(exc)
+            return
+        try:
+            await cast("Awaitable[None]", calls.error(exc, self._ws))
+        except Exception:
+            logger.exception("the error handler failed")
+
+    # How it is done
+
+    @property
+    def _busy(self) -> bool:
+        """Messages must wait: `open` or a message handler runs in its task, or a session reads them."""
+        return self._session is not None or (self._lane is not None and self._lane.busy)
+
+    def _post(self, job: object, size: int) -> None:
+        """Queue a job behind `open` and the messages before it."""
+        if self._lane is None:
+            self._lane = Lane(self._do, partial(self._tasks.start_soon, Role.HANDLER), self._made_room)
+        self._lane.post(job, size, self._slot.handler.max_inbox)
+
+    async def _do(self, job: object) -> None:
+        calls = self._slot.calls
+        if isinstance(job, str):
+            await self._call(calls.text, calls.text_async, job)
+        elif isinstance(job, bytes):
+            await self._call(calls.binary, calls.binary_async, self._converted(job))
+        elif isinstance(job, Exception):
+            await self.report(job)
+        elif await self._call(calls.open, calls.open_async):
+            self._begin_session()
+        else:
+            self._close_failed()
+
+    async def _call(self, handler: Callable[..., object] | None, is_async: bool, *args: object) -> bool:
+        """Call a handler in its task; False: it failed."""
+        if handler is None:  # reloaded since
+            return True
+        try:
+            result = handler(self._ws, *args)
+            if is_async:
+                await cast("Awaitable[object]", result)
+            else:
+                refuse_awaitable(result)
+        except Exception as exc:
+            await self.report(exc)
+            return False
+        return True
+
+    def _notify(self, kind: Literal["drain", "ping", "pong"], data: bytes, max_jobs: int) -> bool:
+        """Call a handler that runs beside the messages; False: it is async, busy, and enough wait already."""
+        calls = self._slot.calls
+        handler: Callable[..., object] | None = getattr(calls, kind)
+        if handler is None:
+            return True
+        args = () if kind == "drain" else (data,)
+        # An async error handler is awaited, so then a plain handler needs a task as well.
+        if not getattr(calls, f"{kind}_async") and not calls.error_async:
+            try:
+                with self._ws.corked():
+                    refuse_awaitable(handler(self._ws, *args))
+            except Exception as exc:
+                self._failed(exc)
+            return True
+        if self._beside is None:
+            self._beside = {}
+        lane = self._beside.get(kind)
+        if lane is None:
+            lane = Lane(partial(self._do_beside, kind), partial(self._tasks.start_soon, Role.HANDLER), self._made_room)
+            self._beside[kind] = lane
+        if not lane.has_room(len(data), max_jobs, self._slot.handler.max_payload_length):
+            return False
+        lane.post(args, len(data), max_jobs)
+        return True
+
+    async def _do_beside(self, kind: Literal["drain", "ping", "pong"], args: tuple[bytes, ...]) -> None:
+        calls = self._slot.calls
+        await self._call(getattr(calls, kind), getattr(calls, f"{kind}_async"), *args)
+
+    def _begin_session(self) -> None:
+        if self._session is not None and self._ws._state is ReadyState.OPEN:
+            self._tasks.start_soon(Role.HANDLER, self._run_session)
+
+    async def _run_session(self) -> None:
+        session = self._slot.calls.session
+        assert session is not None  # opened() looked
+        try:
+            await session(self._ws)
+        except ConnectionClosed as exc:
+            # The ordinary end of an iteration whose peer has vanished: worth a word only to who asks for it.
+            if self._slot.calls.error is not None or self._ws._state is ReadyState.OPEN:
+                await self.report(exc)
+        except Exception as exc:
+            await self.report(exc)
+            self._close_failed()
+        else:
+            done = CloseFrame(1000, "")
+            self._ws._begin_close(CloseInfo(*done, sent=done, received=None))
+
+    def _failed(self, exc: Exception) -> None:
+        """Deal with an exception where nothing can be awaited."""
+        calls = self._slot.calls
+        if calls.error is None:
+            logger.error("a handler failed; closing the socket with 1011", exc_info=exc)
+            self._close_failed()
+        elif calls.error_async:
+            # Only open and messages come here, and only when their task is idle: there is room.
+            self._post(exc, 0)
+        else:
+            try:
+                refuse_awaitable(calls.error(exc, self._ws))
+            except Exception:
+                logger.exception("the error handler failed")
+
+    def _close_failed(self) -> None:
+        self._ws._begin_close(CloseInfo(*FAILED, sent=FAILED, received=None))
+
+    def _converted(self, message: str | bytes) -> str | bytes | bytearray | memoryview:
+        """Return a binary message as `ws.binary_type` says; text as it is."""
+        if isinstance(message, bytes):
+            match self._ws._binary_type:
+                case "bytearray":
+                    return bytearray(message)
+                case "memoryview":
+                    return memoryview(message)
+        return message
+
+
+def refuse_awaitable(result: object) -> None:
+    """Raise `TypeError` if a plain handler returned an awaitable, and close that if it is a coroutine."""
+    if hasattr(result, "__await__"):
+        if isinstance(result, Coroutine):
+            result.close()
+        raise TypeError(
+            f"a handler that is not an async function returned an awaitable ({type(result).__name__}): "
+            "define it with async def"
+        )

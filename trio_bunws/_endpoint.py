@@ -1,0 +1,387 @@
+"""What a WebSocket endpoint can do whichever side it is: send, ping, close, terminate, pause, and wait for either.
+
+It fills the outbox; the tasks that read and write belong to `_connection.py`, which is known here only as a `Driver`.
+So every method can be tested with no nursery and no socket. `ServerWebSocket` adds topics and what is the server's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal, Protocol, cast
+
+import trio
+from attrs import frozen
+
+from trio_bunws._close import CloseFrame, CloseInfo, check_close_code, cut_reason
+from trio_bunws._errors import ConnectionClosed
+from trio_bunws._hub import Hub, Subscriber
+from trio_bunws._outbox import Outbox, Sink
+from trio_bunws._payload import check_compress, encode_binary, encode_control, encode_message, encode_text
+from trio_bunws._status import BACKPRESSURED, DROPPED, ReadyState, SendStatus, sent
+from trio_bunws._topics import OVER
+from trio_bunws._wire.frames import binary_frame, close_frame, ping_frame, pong_frame, text_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from typing_extensions import Buffer
+
+BinaryType = Literal["bytes", "bytearray", "memoryview"]
+BINARY_TYPES: Final[dict[str, BinaryType]] = {
+    "bytes": "bytes",
+    "bytearray": "bytearray",
+    "memoryview": "memoryview",
+    "nodebuffer": "bytes",
+    "uint8array": "bytearray",
+    "arraybuffer": "memoryview",
+}
+"""The kinds of binary messages, with Bun's names for them."""
+NO_CODE: Final = 1005
+"""Stands for a Close frame without a code (RFC 6455, section 7.4.1)."""
+ABNORMAL: Final = CloseInfo(1006, "", None, None)
+
+
+class Driver(Protocol):
+    """The tasks behind a socket, as the socket sees them."""
+
+    def writer_needed(self) -> None:
+        """Bytes wait that the transport refused."""
+        ...
+
+    def close_begun(self) -> None:
+        """The socket is closing: no handler gets further messages, and a deadline begins."""
+        ...
+
+    def abort(self) -> None:
+        """End the transport at once."""
+        ...
+
+    def release(self) -> None:
+        """What held the reader back may be over."""
+        ...
+
+    def start_soon(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> None:
+        """Run a task of the application until the connection ends."""
+        ...
+
+    async def start(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> object:
+        """Run a task of the application, and wait until it calls `task_status.started()`."""
+        ...
+
+    async def receive(self) -> str | bytes | bytearray | memoryview:
+        """Return the next message for the session, or raise `ConnectionClosed`."""
+        ...
+
+
+@frozen
+class SocketStatistics:
+    """What one socket has done so far: messages, and bytes with headers; `ServerWebSocket.statistics` returns it."""
+
+    messages_in: int
+    """Messages received."""
+    messages_out: int
+    """Messages accepted for sending."""
+    bytes_in: int
+    """Bytes received, frame headers included."""
+    bytes_out: int
+    """Bytes taken by the transport, frame headers included."""
+    drops: int
+    """Messages dropped because the socket was over its backpressure limit."""
+    buffered: int
+    """Bytes that wait because the transport refused them."""
+
+
+class Endpoint(Subscriber):
+    """One side of a WebSocket connection, without tasks."""
+
+    __slots__ = (
+        "__weakref__",
+        "_binary_type",
+        "_bytes_in",
+        "_driver",
+        "_ending",
+        "_hub",
+        "_lost",
+        "_messages_in",
+        "_over",
+        "_paused",
+        "_protocol",
+        "_state",
+    )
+
+    def __init__(self, *, sink: Sink, driver: Driver, hub: Hub, backpressure_limit: int, protocol: str | None) -> None:
+        super().__init__()
+        self._outbox = Outbox(sink, self, backpressure_limit)
+        self._driver: Final = driver
+        self._hub: Final = hub
+        self._protocol: Final = protocol
+        self._state = ReadyState.OPEN
+        self._paused = False
+        self._binary_type: BinaryType = "bytes"
+        self._ending: CloseInfo | None = None
+        self._lost = False
+        self._over: trio.Event | None = None
+        self._messages_in = 0
+        self._bytes_in = 0
+
+    # Sending
+
+    def send(self, data: str | Buffer, compress: bool = False) -> SendStatus:
+        """Send a message: text for a `str`, binary for any buffer, which may be changed after the call.
+
+        Args:
+            data: the message.
+            compress: compress it, if the client agreed to compression.
+
+        Returns:
+            The payload's length in bytes; -1 if it was queued behind unsent bytes; 0 if it was dropped, because the
+            socket is closing or has more than `backpressure_limit` unsent bytes.
+
+        Raises:
+            TypeError: if `data` is neither `str` nor a buffer, or `compress` is no bool.
+        """
+        if compress is not False:
+            check_compress("send", compress)
+        if type(data) is str:
+            payload = data.encode()
+            return self._send(text_frame(payload), len(payload))
+        if type(data) is bytes:
+            return self._send(binary_frame(data), len(data))
+        payload, is_text = encode_message("send", data)
+        return self._send(text_frame(payload) if is_text else binary_frame(payload), len(payload))
+
+    def send_text(self, data: str, compress: bool = False) -> SendStatus:
+        """Send a text message; as `send`, but `data` must be a `str`."""
+        check_compress("send_text", compress)
+        payload = encode_text("send_text", data)
+        return self._send(text_frame(payload), len(payload))
+
+    def send_binary(self, data: Buffer, compress: bool = False) -> SendStatus:
+        """Send a binary message; as `send`, but `data` must be a buffer."""
+        check_compress("send_binary", compress)
+        payload = encode_binary("send_binary", data)
+        return self._send(binary_frame(payload), len(payload))
+
+    def _send(self, frame: bytes, size: int) -> SendStatus:
+        if self._state is not ReadyState.OPEN:
+            return DROPPED
+        if self._topics:
+            self._hub.catch_up(self)
+        outbox = self._outbox
+        if outbox.pressure == OVER:
+            outbox.drop()
+            return DROPPED
+        outbox.push(frame)
+        if not outbox.corks:
+            self._hub.mark_dirty(self)
+        return BACKPRESSURED if outbox.pressure else sent(size)
+
+    async def send_wait(self, data: str | Buffer, compress: bool = False) -> SendStatus:
+        """Send a message as soon as it fits within `backpressure_limit`, instead of queueing past it.
+
+        A checkpoint. If it is cancelled, nothing was sent; if it returns, the message was accepted once.
+
+        Raises:
+            ConnectionClosed: if the socket is closing, or begins to while this waits.
+            TypeError: as `send`.
+        """
+        check_compress("send_wait", compress)
+        payload, is_text = encode_message("send_wait", data)
+        frame = text_frame(payload) if is_text else binary_frame(payload)
+        await trio.lowlevel.checkpoint()
+        outbox = self._outbox
+        while True:
+            if self._state is not ReadyState.OPEN:
+                raise self._closed_error()
+            if not outbox.limit or not outbox.buffered or outbox.buffered + len(frame) <= outbox.limit:
+                return self._send(frame, len(payload))
+            await outbox.wait_change()
+
+    async def drained(self) -> None:
+        """Wait until everything accepted so far, and what is sent meanwhile, has been taken by the transport.
+
+        A checkpoint. Raises `ConnectionClosed` if the connection ends before.
+        """
+        await trio.lowlevel.checkpoint()
+        outbox = self._outbox
+        while True:
+            if self._lost or self._state is ReadyState.CLOSED:
+                raise self._closed_error()
+            self._hub.catch_up(self)
+            outbox.flush()
+            if outbox.empty and not outbox.broken:
+                return
+            await outbox.wait_change()
+
+    def get_buffered_amount(self) -> int:
+        """Return the bytes, headers included, that the transport has not taken yet; 0 when closed."""
+        return self._outbox.buffered
+
+    # Control frames
+
+    def ping(self, data: str | Buffer = b"") -> SendStatus:
+        """Send a ping with up to 125 bytes; text as UTF-8.
+
+        Returns as `send`, but beyond `backpressure_limit` pings and pongs are still accepted, up to 64 KiB in all.
+
+        Raises:
+            TypeError: if `data` is neither `str` nor a buffer.
+            ValueError: if it is longer than 125 bytes; nothing is sent.
+        """
+        payload = encode_control("ping", data)
+        return self._send_control(ping_frame(payload), len(payload))
+
+    def pong(self, data: str | Buffer = b"") -> SendStatus:
+        """Send an unsolicited pong; as `ping`. Pings of the client are answered without it."""
+        payload = encode_control("pong", data)
+        return self._send_control(pong_frame(payload), len(payload))
+
+    def _send_control(self, frame: bytes, size: int) -> SendStatus:
+        if self._state is not ReadyState.OPEN:
+            return DROPPED
+        self._hub.catch_up(self)
+        outbox = self._outbox
+        if not outbox.push_control(frame):
+            return DROPPED
+        if not outbox.corks:
+            self._hub.mark_dirty(self)
+        return BACKPRESSURED if outbox.pressure else sent(size)
+
+    # The end
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close: what was accepted is delivered first, then a Close frame. Does nothing when closing or closed.
+
+        The close handler is called when the connection is over, never inside this call.
+
+        Args:
+            code: 1000-1003, 1007-1014 or 3000-4999.
+            reason: cut to 123 bytes of UTF-8 at a character boundary.
+
+        Raises:
+            TypeError, ValueError: if `code` or `reason` is something else.
+        """
+        frame = CloseFrame(check_close_code(code), cut_reason(reason))
+        self._begin_close(CloseInfo(*frame, sent=frame, received=None))
+
+    def terminate(self) -> None:
+        """End the connection at once, without a Close frame; unsent bytes are lost.
+
+        The close handler gets `(1006, "")`, or what a close that had begun before says.
+        """
+        self._begin_abort(ABNORMAL, offer_batch=True)
+
+    async def closed(self) -> CloseInfo:
+        """Wait until the connection is over, and return how it ended. A checkpoint."""
+        await trio.lowlevel.checkpoint()
+        if self._state is not ReadyState.CLOSED:
+            if self._over is None:
+                self._over = trio.Event()
+            await self._over.wait()
+        return cast("CloseInfo", self._ending)
+
+    def _begin_close(self, ending: CloseInfo) -> None:
+        """Queue the Close frame of `ending.sent` as the last thing sent, and take part in nothing any more."""
+        if self._state is not ReadyState.OPEN:
+            return
+        self._hub.catch_up(self)
+        # What catching up dropped may have ended the connection.
+        if self._state is ReadyState.OPEN and self._leave(ending):
+            frame = cast("CloseFrame", ending.sent)
+            self._outbox.push_raw(close_frame(None if frame.code == NO_CODE else frame.code, frame.reason))
+            if not self._outbox.corks:
+                self._outbox.flush()
+            self._driver.close_begun()
+
+    def _begin_abort(self, ending: CloseInfo, *, offer_batch: bool = False) -> None:
+        """End the transport now; an ending that had begun before stands."""
+        if self._lost or self._state is ReadyState.CLOSED:
+            return
+        if offer_batch and self._state is ReadyState.OPEN:
+            self._hub.catch_up(self)
+        self._leave(ending)
+        if not self._lost:
+            self._lost = True
+            if offer_batch:
+                self._outbox.flush()
+            self._outbox.discard()
+            self._driver.abort()
+
+    def _leave(self, ending: CloseInfo) -> bool:
+        """Go from OPEN to CLOSING; False if a close had begun already."""
+        if self._state is not ReadyState.OPEN:
+            return False
+        self._state = ReadyState.CLOSING
+        self._ending = ending
+        self._hub.leave(self)
+        return True
+
+    def _end(self) -> CloseInfo:
+        """The connection is over: go to CLOSED and tell whoever waits."""
+        self._leave(ABNORMAL)
+        self._state = ReadyState.CLOSED
+        self._outbox.discard()
+        if self._over is not None:
+            self._over.set()
+        return cast("CloseInfo", self._ending)
+
+    def _closed_error(self) -> ConnectionClosed:
+        ending = self._ending or ABNORMAL
+        return ConnectionClosed(ending.received, ending.sent, code=ending.code, reason=ending.reason)
+
+    def _writer_needed(self) -> None:
+        self._driver.writer_needed()
+
+    def _overflowed(self) -> None:
+        """Something was dropped; an endpoint does nothing about it."""
+
+    # State
+
+    @property
+    def ready_state(self) -> ReadyState:
+        """`OPEN`; `CLOSING` from the beginning of a close, by either side, until the connection is over; `CLOSED`."""
+        return self._state
+
+    @property
+    def protocol(self) -> str | None:
+        """The subprotocol agreed on, or `None` (beyond Bun)."""
+        return self._protocol
+
+    @property
+    def binary_type(self) -> BinaryType:
+        """What binary messages are: `"bytes"`, `"bytearray"` or `"memoryview"`.
+
+        May be set, also to Bun's names: `"nodebuffer"`, `"uint8array"`, `"arraybuffer"`; others are a `ValueError`.
+        """
+        return self._binary_type
+
+    @binary_type.setter
+    def binary_type(self, value: str) -> None:
+        if not isinstance(value, str) or value not in BINARY_TYPES:
+            raise ValueError(f"binary_type expects one of {', '.join(map(repr, BINARY_TYPES))}, not {value!r}")
+        self._binary_type = BINARY_TYPES[value]
+
+    def pause(self) -> None:
+        """Stop reading: no further message is handled, and TCP pushes back on the client."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Read again, beginning with what had come before the pause."""
+        self._paused = False
+        self._driver.release()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether `pause` was called, and `resume` not since."""
+        return self._paused
+
+    def statistics(self) -> SocketStatistics:
+        """Return what this socket has done so far (beyond Bun)."""
+        outbox = self._outbox
+        return SocketStatistics(
+            messages_in=self._messages_in,
+            messages_out=outbox.messages_out,
+            bytes_in=self._bytes_in,
+            bytes_out=outbox.bytes_out,
+            drops=outbox.drops,
+            buffered=outbox.buffered,
+        )

@@ -1,0 +1,313 @@
+"""The I/O of HTTP on one connection: heads and bodies in, responses out, and the time that each may take.
+
+What the bytes mean is `_wire/http.py`'s business, what is answered the session's, which is the only caller. A
+WebSocket has no more use for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from email.utils import formatdate
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from trio_bunws._headers import Headers
+from trio_bunws._response import FileBody, Response
+from trio_bunws._wire.http import HttpError, HttpProtocol, error_response
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable
+
+    from trio_bunws._options import Limits
+    from trio_bunws._request import Request
+    from trio_bunws._transport import Transport
+    from trio_bunws._wire.http import RequestHead
+
+logger = logging.getLogger("trio_bunws.http")
+
+PIECE: Final = 64 * 1024
+"""Bytes; what is written at a time, and so the least progress that keeps a slow reader."""
+FILE_PIECE: Final = 256 * 1024
+"""Bytes of a file that are in memory at a time: a visit to a worker thread costs as much as copying these."""
+DRAIN_LIMIT: Final = 256 * 1024
+"""Bytes of a body that `fetch` did not read which are read away, to keep the connection for the next request."""
+LOST: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
+
+
+class HttpStream:
+    """One connection's HTTP. Not used by two tasks at a time; it does not close the transport.
+
+    You must call, in each cycle: `next_head`; `answering`, and inside of its scope what reads the body
+    (`read_body`, at will) and `respond`. Or `refuse`, or `take_trailing`, after which nothing is left to call.
+    """
+
+    __slots__ = (
+        "_begun",
+        "_body_size",
+        "_http",
+        "_idle",
+        "_limits",
+        "_max_body_size",
+        "_scope",
+        "_stopped",
+        "_timeout",
+        "_transport",
+        "failure",
+    )
+
+    def __init__(self, transport: Transport, limits: Limits, max_body_size: int) -> None:
+        self._transport: Final = transport
+        self._limits: Final = limits
+        self._max_body_size: Final = max_body_size
+        self._http: Final = HttpProtocol(limits.max_header_size, limits.max_headers)
+        self._idle: trio.CancelScope | None = None  # while no request is here
+        self._scope = trio.CancelScope()  # of the request being answered
+        self._timeout = 0.0  # seconds that it may go without progress; 0: any number
+        self._body_size = 0
+        self._begun = False  # whether some of its response has been sent
+        self._stopped = False
+        self.failure: Exception | None = None
+        """Why the client cannot be read from or written to, if that was tried: its fault, not the application's."""
+
+    def stop(self) -> None:
+        """End a `next_head` that waits."""
+        self._stopped = True
+        if self._idle is not None:
+            self._idle.cancel()
+
+    async def next_head(self, idle_timeout: float) -> RequestHead | None:
+        """Wait for the next request, for ``idle_timeout`` seconds (0: for ever); None: there will be none.
+
+        Raises:
+            HttpError: to be refused, after which the connection is over.
+        """
+        http = self._http
+        head = http.next_head()
+        if head is not None:
+            return head
+        # A new connection is there to ask something at once; one that is kept may be idle until a head begins.
+        begun = http.buffered > 0 or not self._begun
+        with trio.CancelScope(deadline=_deadline(self._limits.header_timeout if begun else idle_timeout)) as scope:
+            self._idle = scope
+            try:
+                while head is None:
+                    data = await self._transport.receive()
+                    if not data:
+                        return None
+                    if not begun:
+                        begun = True
+                        scope.deadline = _deadline(self._limits.header_timeout)
+                    http.feed(data)
+                    head = http.next_head()
+            finally:
+                self._idle = None
+        if scope.cancelled_caught and http.buffered and not self._stopped:
+            raise HttpError(408, "the request took too long to arrive")
+        return head
+
+    def take_trailing(self) -> bytes:
+        """Give away what came after the head."""
+        return self._http.take_trailing()
+
+    async def refuse(self, status: int, reason: str, fields: list[tuple[bytes, bytes]] | None = None) -> None:
+        """Send a plain response, the connection's last."""
+        with trio.move_on_after(self._limits.header_timeout):
+            await self._transport.send_all(error_response(status, reason, fields))
+
+    def answering(self, head: RequestHead, timeout: float) -> trio.CancelScope:
+        """Return the scope to answer a request in: cancelled after ``timeout`` seconds without progress (0: never).
+
+        Raises:
+            HttpError: if its body is too large, which is to be refused.
+        """
+        if head.content_length > self._max_body_size:
+            raise self._too_large()
+        self._begun = False
+        self._body_size = 0
+        self.failure = None
+        self._timeout = timeout
+        self._scope = trio.CancelScope(deadline=_deadline(timeout))
+        return self._scope
+
+    def set_timeout(self, seconds: float) -> None:
+        """Be `Exchange.set_timeout`: from now on, so many seconds without progress; 0: any number."""
+        self._timeout = seconds
+        self._progress()
+
+    def _progress(self) -> None:
+        self._scope.deadline = _deadline(self._timeout)
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that this request may go without progress."""
+        return self._timeout
+
+    async def read_body(self) -> bytes:
+        """Be `Exchange.read_body`: the next bytes of the body, ``b""`` at its end.
+
+        Raises:
+            HttpError: if the body is too large or malformed, which is to be refused.
+            trio.BrokenResourceError: if the client is gone.
+        """
+        try:
+            interim = self._http.accept_body()
+            if interim:
+                await self._transport.send_all(interim)
+            chunk = await self._read_chunk()
+            self._body_size += len(chunk)
+            if self._body_size > self._max_body_size:
+                raise self._too_large()
+        except (HttpError, *LOST) as exc:
+            self.failure = exc
+            raise
+        return chunk
+
+    async def _read_chunk(self) -> bytes:
+        while (chunk := self._http.next_body()) is None:
+            data = await self._transport.receive()
+            if not data:
+                raise trio.BrokenResourceError("the client ended the connection inside a body")
+            self._http.feed(data)
+            self._progress()
+        return chunk
+
+    def _too_large(self) -> HttpError:
+        return HttpError(413, f"a body of more than {self._max_body_size} bytes")
+
+    async def respond(self, request: Request, response: Response, *, last: bool = False) -> bool:
+        """Send a response, and close its body whatever happens; return whether another request may follow.
+
+        ``last``: none may. The client is told, as it is when its body is too large to be read away.
+
+        Raises:
+            HttpError: 500, to be refused, if nothing has been sent yet when it fails. Later it is aborted.
+        """
+        left = self._http.body_left
+        # What cannot be read away hides the next request; and a client that still waits for "100 Continue" may send
+        # its body or not.
+        close = last or (left is not None and left > DRAIN_LIMIT) or self._http.awaits_continue
+        body = response._body
+        try:
+            if isinstance(body, bytes):
+                await self._send_bytes(request, response, body, close=close)
+            elif isinstance(body, FileBody):
+                await self._send_file(request, response, body, close=close)
+            else:
+                await self._send_stream(request, response, body, close=close)
+        except Exception as exc:
+            if exc is not self.failure:
+                logger.exception("the response to %r failed", request)
+            elif isinstance(exc, LOST):
+                raise
+            if not self._begun:
+                raise HttpError(500, "Internal Server Error") from exc
+            self._transport.abort()
+            return False
+        return not close and await self._end_cycle()
+
+    async def _end_cycle(self) -> bool:
+        """Read away what is left of the body; return whether another request may follow."""
+        room = DRAIN_LIMIT
+        if self._http.keeps_alive:
+            try:
+                while room >= 0 and (chunk := await self._read_chunk()):
+                    room -= len(chunk)
+            except HttpError as exc:
+                logger.info("%s: unread body: %s", self._transport.remote, exc)
+        return self._http.next_cycle()
+
+    async def _send_bytes(self, request: Request, response: Response, body: bytes, *, close: bool) -> None:
+        head_only = request.method == "HEAD"
+        # Only for HEAD may the application know the length of a body that it does not give.
+        length = None if head_only and not body and "content-length" in response.headers else len(body)
+        head = self._http.response_head(response.status, _fields(response.headers), length, close=close)
+        data = self._http.body_chunk(b"" if head_only else body) + self._http.end()
+        if len(data) <= PIECE:
+            await self._send(head + data)
+        else:
+            await self._send(head)
+            await self._send(data)
+
+    async def _send_stream(
+        self, request: Request, response: Response, body: AsyncIterable[bytes], *, close: bool
+    ) -> None:
+        iterator = aiter(body)
+        try:
+            await self._send(self._http.response_head(response.status, _fields(response.headers), None, close=close))
+            if request.method != "HEAD":
+                async for chunk in iterator:
+                    await self._send(self._http.body_chunk(_as_bytes(chunk)))
+            await self._send(self._http.end())
+        finally:
+            await _close(iterator)
+
+    async def _send_file(self, request: Request, response: Response, body: FileBody, *, close: bool) -> None:
+        file = await trio.to_thread.run_sync(body.open, request.method, request.headers)
+        try:
+            if file.status == 404:
+                await self._send_bytes(request, Response("Not Found", 404), b"Not Found", close=close)
+                return
+            headers = Headers(response.headers)
+            for name, value in file.fields:
+                if name not in headers:
+                    headers.append(name, value)
+            await self._send(self._http.response_head(file.status, _fields(headers), file.left, close=close))
+            while file.left and request.method != "HEAD":
+                data = await trio.to_thread.run_sync(file.read, FILE_PIECE)
+                await self._send(self._http.body_chunk(data))
+            await self._send(self._http.end())
+        finally:
+            file.close()
+
+    async def _send(self, data: bytes) -> None:
+        """Write in pieces, because only a finished write shows that the client reads."""
+        for start in range(0, len(data), PIECE):
+            self._begun = True
+            try:
+                await self._transport.send_all(data[start : start + PIECE])
+            except LOST as exc:
+                self.failure = exc
+                raise
+            self._progress()
+
+
+def _deadline(timeout: float) -> float:
+    return trio.current_time() + timeout if timeout else math.inf
+
+
+def _fields(headers: Headers) -> list[tuple[bytes, bytes]]:
+    fields = headers.raw()
+    if "date" not in headers:
+        fields.append((b"Date", _date(int(time.time()))))
+    return fields
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> bytes:
+    return formatdate(second, usegmt=True).encode("ascii")
+
+
+def _as_bytes(chunk: object) -> bytes:
+    if not isinstance(chunk, (bytes, bytearray, memoryview)):
+        raise TypeError(f"a response's body must give bytes, not {chunk!r}")
+    return bytes(chunk)
+
+
+async def discard(response: Response) -> None:
+    """Close the body of a response that is not sent."""
+    body = response._body
+    if not isinstance(body, (bytes, FileBody)):
+        await _close(aiter(body))
+
+
+async def _close(iterator: object) -> None:
+    aclose = getattr(iterator, "aclose", None)
+    if aclose is not None:
+        try:
+            await aclose()
+        except Exception:
+            logger.exception("closing the body of a response failed")

@@ -1,0 +1,192 @@
+"""The hub of a server: publishing to topics, and writing at the end of each scheduler tick what the tick has collected.
+
+Publishes go into the tick's log, sockets with frames of their own into the list of dirty sockets; one task, `Hub.run`,
+is woken once and hands all of it out, one joined write per socket. Order per socket holds because whatever a socket does
+itself first applies the log, from that socket's cursor, to its own outbox (uWebSockets' TopicTree is the model).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from trio_bunws._fanout import TickLog
+from trio_bunws._status import BACKPRESSURED, DROPPED, SendStatus, sent
+from trio_bunws._topics import CLEAR, OVER, Topic, TopicIndex
+
+if TYPE_CHECKING:
+    from trio_bunws._outbox import Outbox
+
+LOG_ENTRIES: Final = 4096
+LOG_BYTES: Final = 1024 * 1024
+SOCKETS_PER_TURN: Final = 512
+"""Sockets served before other tasks get their turn."""
+SOCKETS_PER_LOOK: Final = 32
+"""Sockets served between two looks at the clock."""
+TURN: Final = 0.001
+"""Seconds of work before other tasks get their turn."""
+
+
+class Subscriber:
+    """A socket as the hub sees it: the base of `ServerWebSocket`."""
+
+    __slots__ = ("_cursor", "_dirty", "_outbox", "_topics")
+
+    _outbox: Outbox
+
+    def __init__(self) -> None:
+        self._topics: dict[str, Topic[Subscriber]] = {}
+        self._cursor = 0
+        self._dirty = False
+
+    def _pressure_changed(self, old: int, new: int) -> None:
+        for topic in self._topics.values():
+            topic.pressure_changed(old, new)
+
+
+class Hub:
+    """Topics and delivery of one server. All methods but `run` are plain functions that never checkpoint."""
+
+    __slots__ = ("_awake", "_bell", "_dirty", "_log", "_waiting", "refused_subscriptions", "topics")
+
+    def __init__(self) -> None:
+        self.topics: Final[TopicIndex[Subscriber]] = TopicIndex()
+        self._log: Final[TickLog[Subscriber]] = TickLog()
+        self._dirty: list[Subscriber] = []
+        self.refused_subscriptions = 0
+        """Subscriptions refused because a socket had too many topics."""
+        self._awake = False
+        self._bell, self._waiting = trio.open_memory_channel[None](1)
+
+    # Publishing
+
+    def publish(self, name: str, frame: bytes, size: int, sender: Subscriber | None) -> SendStatus:
+        """Accept a frame of `size` payload bytes for all subscribers but `sender`; the status is as known now."""
+        topic = self.topics.get(name)
+        if topic is None:
+            return DROPPED
+        receivers = len(topic.members)
+        behind = topic.behind
+        over = topic.over
+        if sender is not None and name in sender._topics:
+            pressure = sender._outbox.pressure
+            receivers -= 1
+            behind -= pressure > CLEAR
+            over -= pressure == OVER
+        if not receivers:
+            return DROPPED
+        log = self._log
+        if log.size + len(frame) > LOG_BYTES and log.size:
+            self.apply()
+        log.append(topic, frame, sender)
+        if not self._awake:
+            self._wake()
+        if log.end - log.start >= LOG_ENTRIES:
+            self.apply()
+        if over:
+            return DROPPED
+        return BACKPRESSURED if behind else sent(size)
+
+    def subscribe(self, member: Subscriber, name: str) -> None:
+        """Subscribe a member that is not and has caught up; it gets nothing published before."""
+        member._cursor = self._log.end
+        member._topics[name] = self.topics.join(name, member, member._outbox.pressure)
+
+    def unsubscribe(self, member: Subscriber, name: str) -> None:
+        """Unsubscribe a member that is subscribed; it still gets what was published before."""
+        self.catch_up(member)
+        # Catching up may have closed the member, which leaves all topics.
+        if (topic := member._topics.pop(name, None)) is not None:
+            self.topics.leave(topic, member, member._outbox.pressure)
+
+    def leave(self, member: Subscriber) -> None:
+        """Unsubscribe a member from everything, without giving it what it has not got yet."""
+        topics = member._topics
+        member._topics = {}
+        for topic in topics.values():
+            self.topics.leave(topic, member, member._outbox.pressure)
+
+    # Delivery
+
+    def catch_up(self, member: Subscriber) -> None:
+        """Put what was published for this member, and not yet delivered, into its batch."""
+        log = self._log
+        cursor = member._cursor
+        if cursor == log.end or not member._topics or not log.size:
+            return
+        member._cursor = log.end
+        frames, count = log.share(member, member._topics, cursor)
+        if count:
+            member._outbox.push_batch(frames, count)
+
+    def mark_dirty(self, member: Subscriber) -> None:
+        """Have a member's batch written at the next tick."""
+        if not member._dirty:
+            member._dirty = True
+            self._dirty.append(member)
+            if not self._awake:
+                self._wake()
+
+    def apply(self) -> None:
+        """Deliver the whole log now."""
+        for member in self._log.members():
+            self._deliver(member)
+        self._log.forget(self._log.end)
+
+    def _deliver(self, member: Subscriber) -> None:
+        self.catch_up(member)
+        outbox = member._outbox
+        if not outbox.corks:
+            outbox.flush()
+
+    def _wake(self) -> None:
+        self._awake = True
+        self._bell.send_nowait(None)
+
+    async def run(self) -> None:
+        """Deliver what each tick collects, until cancelled. Lets other tasks run after 512 sockets or 1 ms."""
+        async for _ in self._waiting:
+            self._awake = False
+            await self._tick()
+
+    async def _tick(self) -> None:
+        log = self._log
+        turn = Turn()
+        if log.size:
+            stop = log.end
+            for member in log.members():
+                self._deliver(member)
+                if turn.is_over():
+                    await turn.next()
+            # What was published meanwhile has rung the bell again.
+            log.forget(stop)
+        dirty, self._dirty = self._dirty, []
+        for member in dirty:
+            member._dirty = False
+            self._deliver(member)
+            if turn.is_over():
+                await turn.next()
+
+
+class Turn:
+    """How long the hub has held the event loop."""
+
+    __slots__ = ("_began", "_served")
+
+    def __init__(self) -> None:
+        self._served = 0
+        self._began = trio.current_time()
+
+    def is_over(self) -> bool:
+        """Count one socket; True when other tasks should run."""
+        self._served += 1
+        return self._served % SOCKETS_PER_LOOK == 0 and (
+            self._served >= SOCKETS_PER_TURN or trio.current_time() - self._began >= TURN
+        )
+
+    async def next(self) -> None:
+        """Let other tasks run, and begin anew."""
+        await trio.lowlevel.checkpoint()
+        self._served = 0
+        self._began = trio.current_time()

@@ -1,0 +1,161 @@
+"""The option classes that stand alone, and the checks that every option of the package goes through.
+
+A check names the option and says what is allowed, so that a mistake is understood where it was made.
+Nothing here acts on an option. `_handlers` builds on the checks, `_serve` and `_server` on those and `Limits`.
+"""
+
+from __future__ import annotations
+
+from math import isnan
+from typing import TYPE_CHECKING, Any, Final, Literal, Never, TypeAlias, get_args
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Validator: TypeAlias = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+
+Compressor: TypeAlias = Literal[
+    "disable", "shared", "dedicated", "3KB", "4KB", "8KB", "16KB", "32KB", "64KB", "128KB", "256KB"
+]
+"""How much memory a compressor or decompressor keeps: none (``"shared"``: each message by itself), or its own
+window of up to so many bytes. The names are Bun's; BEHAVIOUR.md, 31, says what each one negotiates."""
+
+COMPRESSORS: Final[tuple[str, ...]] = get_args(Compressor)
+
+MAX_IDLE_TIMEOUT: Final = 960
+"""Seconds; Bun's (and uWebSockets') greatest ``idleTimeout``."""
+
+
+def _reject(error: type[Exception], owner: str, name: str, allowed: str, value: object) -> Never:
+    raise error(f"{owner} expects {name} to be {allowed}, not {value!r}")
+
+
+def check_bool(owner: str, name: str, value: object) -> None:
+    """Raise `TypeError` unless ``value`` is a bool; ``owner`` and ``name`` are for the message."""
+    if not isinstance(value, bool):
+        _reject(TypeError, owner, name, "a boolean", value)
+
+
+def check_int(owner: str, name: str, value: object, minimum: int, *, optional: bool = False) -> None:
+    """Raise unless ``value`` is an int of at least ``minimum``, or None where that is allowed.
+
+    Raises:
+        TypeError: for another type; a bool is no int here.
+        ValueError: for an int that is too small.
+    """
+    if optional and value is None:
+        return
+    allowed = f"an integer of at least {minimum}{' or None' if optional else ''}"
+    if not isinstance(value, int) or isinstance(value, bool):
+        _reject(TypeError, owner, name, allowed, value)
+    if value < minimum:
+        _reject(ValueError, owner, name, allowed, value)
+
+
+def check_timeout(owner: str, name: str, value: object, *, maximum: float | None = None) -> None:
+    """Raise unless ``value`` is a finite number of seconds above 0.
+
+    Args:
+        owner: whose option it is, for the message.
+        name: the option's name, for the message.
+        value: what was given.
+        maximum: the greatest value that is allowed; with it 0 is allowed too, and means "off".
+
+    Raises:
+        TypeError: for anything but an int or a float; a bool is neither.
+        ValueError: for a number outside the range, and for nan.
+    """
+    allowed = "a finite number of seconds above 0"
+    if maximum is not None:
+        allowed = f"0 (off) or a number of seconds above 0 and at most {maximum}"
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        _reject(TypeError, owner, name, allowed, value)
+    low = value < 0 if maximum is not None else value <= 0
+    high = value > maximum if maximum is not None else value == float("inf")
+    if low or high or isnan(value):
+        _reject(ValueError, owner, name, allowed, value)
+
+
+def boolean(instance: object, attribute: attrs.Attribute[bool], value: object) -> None:
+    """Be the validator of a bool attribute."""
+    check_bool(type(instance).__name__, attribute.name, value)
+
+
+def at_least(minimum: int, *, optional: bool = False) -> Validator:
+    """Make the validator of an int attribute of at least ``minimum``, or None if ``optional``."""
+
+    def validate(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        check_int(type(instance).__name__, attribute.name, value, minimum, optional=optional)
+
+    return validate
+
+
+def timeout(*, maximum: float | None = None) -> Validator:
+    """Make the validator of an attribute in seconds; ``maximum`` as in `check_timeout`."""
+
+    def validate(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        check_timeout(type(instance).__name__, attribute.name, value, maximum=maximum)
+
+    return validate
+
+
+def _compressor(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    owner = type(instance).__name__
+    allowed = f"a boolean or one of {', '.join(map(repr, COMPRESSORS))}"
+    if not isinstance(value, (bool, str)):
+        _reject(TypeError, owner, attribute.name, allowed, value)
+    if isinstance(value, str) and value not in COMPRESSORS:
+        _reject(ValueError, owner, attribute.name, allowed, value)
+
+
+@attrs.frozen(kw_only=True)
+class PerMessageDeflate:
+    """How messages are compressed (RFC 7692), each direction by itself; all arguments are by keyword.
+
+    True means ``"shared"``, False and ``"disable"`` mean off.
+
+    Raises:
+        TypeError: if an option is of the wrong type.
+        ValueError: if a compressor's name is unknown, or ``min_size`` is negative.
+    """
+
+    compress: bool | Compressor = attrs.field(default="shared", validator=_compressor)
+    """The compressor for what this side sends. Default: ``"shared"``. Off: only received messages may be compressed."""
+    decompress: bool | Compressor = attrs.field(default="shared", validator=_compressor)
+    """The decompressor for what the peer sends. Default: ``"shared"``, also when off while `compress` is on."""
+    min_size: int = attrs.field(default=0, validator=at_least(0))
+    """Bytes; a shorter payload is sent as it is. Default: 0."""
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """What a server grants to one peer and to all of them; times in seconds, sizes in bytes, all by keyword.
+
+    Raises:
+        TypeError: if a limit is of the wrong type; a bool is no number.
+        ValueError: if a count or a size is below 1, or a time is not above 0 and finite.
+    """
+
+    max_connections: int | None = attrs.field(default=None, validator=at_least(1, optional=True))
+    """Connections open at a time. Default: None, no limit."""
+    max_connections_per_ip: int | None = attrs.field(default=None, validator=at_least(1, optional=True))
+    """Connections open at a time from one address. Default: None, no limit, for behind a proxy every client has
+    its address."""
+    max_header_size: int = attrs.field(default=16384, validator=at_least(1))
+    """Bytes of a request's head, the request line included; beyond it 431. Default: 16384."""
+    max_headers: int = attrs.field(default=100, validator=at_least(1))
+    """Header lines of a request; beyond it 431. Default: 100."""
+    header_timeout: float = attrs.field(default=10.0, validator=timeout())
+    """Seconds for a request's head to arrive. Default: 10."""
+    handshake_timeout: float = attrs.field(default=10.0, validator=timeout())
+    """Seconds for the TLS handshake. Default: 10."""
+    close_timeout: float = attrs.field(default=10.0, validator=timeout())
+    """Seconds that a close may go without progress, and that handlers have to end in. Default: 10."""
+    max_fragments: int = attrs.field(default=16384, validator=at_least(1))
+    """Frames of one message; beyond it 1009. Default: 16384."""
+    max_topics_per_socket: int = attrs.field(default=1024, validator=at_least(1))
+    """Topics that one socket may be subscribed to; beyond it ``subscribe`` returns False. Default: 1024."""
+    max_topic_length: int = attrs.field(default=1024, validator=at_least(1))
+    """Characters of a topic's name; beyond it `ValueError`. Default: 1024."""

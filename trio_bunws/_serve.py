@@ -1,0 +1,309 @@
+"""`serve` and `open_server`: the nurseries of a server, and its orderly end.
+
+serve > listeners | hub | sweeper | sockets: the sockets' nursery outlives the listeners, so that a shutdown can drain.
+Exception groups are unwrapped here, at the public edge, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import ssl
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+import attrs
+import trio
+
+from trio_bunws._engine import Engine
+from trio_bunws._handlers import HandlerSlot, WebSocketHandler
+from trio_bunws._listeners import listen_tcp, listen_unix, wrap_listeners
+from trio_bunws._options import Limits, check_bool, check_int, check_timeout
+from trio_bunws._server import MAX_TIMEOUT, UNSET, Server, check_handlers, inside
+from trio_bunws._session import Session
+from trio_bunws._transport import Transport, start_tls
+from trio_bunws._wire.http import error_response
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import AsyncIterator, Iterable
+
+    from trio_bunws._listeners import Address, Listening
+    from trio_bunws._server import Fetch, OnError
+
+T = TypeVar("T")
+logger = logging.getLogger("trio_bunws.server")
+
+
+class DefaultStr(str):
+    """A default that can be told from the same value given by the caller."""
+
+    __slots__ = ()
+
+
+class DefaultInt(int):
+    """A default that can be told from the same value given by the caller."""
+
+    __slots__ = ()
+
+
+HOSTNAME: Final = DefaultStr("127.0.0.1")
+PORT: Final = DefaultInt(3000)
+MAX_BODY: Final = 128 * 1024 * 1024
+LIMITS: Final = Limits()
+
+
+async def serve(
+    fetch: Fetch[T] | None = None,
+    websocket: WebSocketHandler[T] | None = None,
+    *,
+    error: OnError | None = None,
+    hostname: str = HOSTNAME,
+    port: int = PORT,
+    unix: str | os.PathLike[str] | None = None,
+    reuse_port: bool = False,
+    tls: ssl.SSLContext | None = None,
+    listeners: Iterable[trio.abc.Listener[trio.abc.Stream]] | None = None,
+    limits: Limits = LIMITS,
+    max_request_body_size: int = MAX_BODY,
+    idle_timeout: float = 10.0,
+    task_status: trio.TaskStatus[Server[T]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve HTTP and WebSockets until `server.stop()` has finished, or this is cancelled (Bun: `Bun.serve`).
+
+    `server = await nursery.start(serve, fetch, handler)` returns once it listens. When cancelled, it stops listening,
+    closes all sockets with 1001 and lets them drain for at most `limits.close_timeout`.
+
+    Args:
+        fetch: `fetch(request, server)`, plain or `async`, returns the `Response`, or `None` after `server.upgrade`.
+            Without it every WebSocket handshake is upgraded, and other requests get 426.
+        websocket: the handlers and options of WebSockets. Without it there are none.
+        error: `error(exc)`, plain or `async`, may turn an exception of `fetch` into a `Response`.
+        hostname: the address or name to listen on. Default: 127.0.0.1, this machine only.
+        port: the TCP port; 0 picks a free one. Default: 3000.
+        unix: the path of a unix socket to listen on instead.
+        reuse_port: let several processes listen on this port (`SO_REUSEPORT`).
+        tls: speak TLS with this context.
+        listeners: serve these listeners instead; they are owned, and closed, by the server.
+        limits: what is granted to peers.
+        max_request_body_size: bytes of a request's body; beyond it 413. Default: 128 MiB.
+        idle_timeout: seconds without progress after which an HTTP connection is dropped; 0: never. Default: 10.
+        task_status: set by `nursery.start`.
+
+    Raises:
+        TypeError, ValueError: if an argument is of the wrong type or out of range.
+        OSError: if it cannot listen.
+    """
+    async with open_server(
+        fetch,
+        websocket,
+        error=error,
+        hostname=hostname,
+        port=port,
+        unix=unix,
+        reuse_port=reuse_port,
+        tls=tls,
+        listeners=listeners,
+        limits=limits,
+        max_request_body_size=max_request_body_size,
+        idle_timeout=idle_timeout,
+    ) as server:
+        task_status.started(server)
+        await server._stopped.wait()
+
+
+@asynccontextmanager
+async def open_server(
+    fetch: Fetch[T] | None = None,
+    websocket: WebSocketHandler[T] | None = None,
+    *,
+    error: OnError | None = None,
+    hostname: str = HOSTNAME,
+    port: int = PORT,
+    unix: str | os.PathLike[str] | None = None,
+    reuse_port: bool = False,
+    tls: ssl.SSLContext | None = None,
+    listeners: Iterable[trio.abc.Listener[trio.abc.Stream]] | None = None,
+    limits: Limits = LIMITS,
+    max_request_body_size: int = MAX_BODY,
+    idle_timeout: float = 10.0,
+) -> AsyncIterator[Server[T]]:
+    """Serve while the `async with` block runs; it yields the `Server`, which listens already (beyond Bun).
+
+    Leaving the block is `stop(True)`, and waits for the end; leaving it by an exception or cancellation does the same
+    within `limits.close_timeout`. The arguments, and what they raise, are those of `serve`. Exceptions of the block
+    come out as they are, in no group.
+    """
+    check_handlers("serve", fetch, UNSET if websocket is None else websocket, error)
+    if fetch is None and websocket is None:
+        raise TypeError("serve expects fetch, websocket or both")
+    check_bool("serve", "reuse_port", reuse_port)
+    check_int("serve", "max_request_body_size", max_request_body_size, 0)
+    check_timeout("serve", "idle_timeout", idle_timeout, maximum=MAX_TIMEOUT)
+    if not isinstance(limits, Limits):
+        raise TypeError(f"serve expects limits to be a Limits, not {limits!r}")
+    if tls is not None and not isinstance(tls, ssl.SSLContext):
+        raise TypeError(f"serve expects tls to be an ssl.SSLContext, not {tls!r}")
+    places, address = await listen(hostname, port, unix, reuse_port, tls, listeners)
+    run = Run(
+        fetch=fetch,
+        websocket=websocket,
+        error=error,
+        limits=limits,
+        max_request_body_size=max_request_body_size,
+        idle_timeout=idle_timeout,
+        tls=tls,
+        places=places,
+        address=address,
+    )
+    failure: BaseException | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            server: Server[T] = await nursery.start(run.run)
+            try:
+                yield server
+            except BaseException:
+                run.end(limits.close_timeout)
+                raise
+            run.end(3 * limits.close_timeout)  # the close, handlers that still run, and async close handlers
+    except BaseExceptionGroup as group:
+        # The nursery wraps once; what the block itself raised as a group stays one.
+        if len(group.exceptions) > 1:
+            raise
+        failure = group.exceptions[0]
+    if failure is not None:
+        raise failure  # out here, so that it keeps its own cause and context
+
+
+async def listen(
+    hostname: str,
+    port: int,
+    unix: str | os.PathLike[str] | None,
+    reuse_port: bool,
+    tls: ssl.SSLContext | None,
+    listeners: Iterable[trio.abc.Listener[trio.abc.Stream]] | None,
+) -> tuple[list[Listening], Address]:
+    """Check where `serve` is to listen, and begin to."""
+    scheme = "http" if tls is None else "https"
+    named = [name for name, value, default in (("hostname", hostname, HOSTNAME), ("port", port, PORT)) if value is not default]
+    if listeners is not None:
+        if unix is not None:
+            named.append("unix")
+        if named:
+            raise TypeError(f"serve expects listeners or {' and '.join(named)}, not both")
+        ready = tuple(listeners)
+        for listener in ready:
+            if not isinstance(listener, trio.abc.Listener):
+                raise TypeError(f"serve expects listeners to be trio.abc.Listener objects, not {listener!r}")
+        if not ready:
+            raise ValueError("serve expects listeners to hold at least one listener")
+        return wrap_listeners(ready, scheme)
+    if unix is not None:
+        if named:
+            raise TypeError(f"serve expects unix or {' and '.join(named)}, not both")
+        return listen_unix(unix)
+    if not isinstance(hostname, str):
+        raise TypeError(f"serve expects hostname to be a string, not {hostname!r}")
+    check_int("serve", "port", port, 0)
+    if port > 65535:
+        raise ValueError(f"serve expects port to be at most 65535, not {port}")
+    return await listen_tcp(hostname, int(port), reuse_port=reuse_port, scheme=scheme)
+
+
+@attrs.define(eq=False, kw_only=True)
+class Run(Generic[T]):
+    """One run of a server: everything that happens between listening and the end of the last connection."""
+
+    fetch: Fetch[T] | None
+    websocket: WebSocketHandler[T] | None
+    error: OnError | None
+    limits: Limits
+    max_request_body_size: int
+    idle_timeout: float
+    tls: ssl.SSLContext | None
+    places: list[Listening]
+    address: Address
+    server: Server[T] = attrs.field(init=False)
+    # Shielded, so that sockets can be closed in order when the surroundings are cancelled: `end` sets its deadline then.
+    scope: trio.CancelScope = attrs.field(init=False, factory=partial(trio.CancelScope, shield=True, deadline=math.inf))
+
+    async def run(self, task_status: trio.TaskStatus[Server[T]]) -> None:
+        """Serve until `Server.stop` and the end of the last connection."""
+        try:
+            with self.scope:
+                async with trio.open_nursery() as sockets:
+                    self.server = server = self._make_server(sockets)
+                    inside.set(server)
+                    sockets.start_soon(server._engine.hub.run)
+                    sockets.start_soon(server._engine.sweeper.run)
+                    task_status.started(server)
+                    await self._accept()
+                    await server._wait_unoccupied()
+                    server._stopped.set()
+                    sockets.cancel_scope.cancel()
+        finally:
+            await self._close_places()
+
+    def end(self, within: float) -> None:
+        """Stop and close everything; what is not done after so many seconds is cancelled."""
+        self.scope.deadline = trio.current_time() + within
+        self.server.stop(True)
+
+    def _make_server(self, sockets: trio.Nursery) -> Server[T]:
+        handler: WebSocketHandler[T] = WebSocketHandler() if self.websocket is None else self.websocket
+        server = Server(
+            fetch=self.fetch,
+            websocket=self.websocket,
+            error=self.error,
+            engine=Engine(HandlerSlot(handler), self.limits, sockets),
+            max_request_body_size=self.max_request_body_size,
+            idle_timeout=self.idle_timeout,
+        )
+        server._url, server._hostname, server._port = self.address
+        return server
+
+    async def _accept(self) -> None:
+        with self.server._accepting:
+            async with trio.open_nursery() as listening:
+                for place in self.places:
+                    listening.start_soon(place.accept, self._accepted)
+        await self._close_places()
+
+    async def _close_places(self) -> None:
+        for place in self.places:
+            await place.aclose()
+
+    def _accepted(self, transport: Transport) -> None:
+        server = self.server
+        address = None if transport.remote is None else transport.remote.address
+        sockets = server._engine.nursery
+        if server._is_full(address):
+            logger.warning("%s: refused, there are too many connections", address)
+            sockets.start_soon(self._refuse, transport)
+            return
+        server._connected(address)
+        sockets.start_soon(self._serve_connection, transport, address)
+
+    async def _refuse(self, transport: Transport) -> None:
+        """Say 503 if that takes no waiting, and close without lingering: refusing must cost less than serving."""
+        if transport.direct and self.tls is None:
+            with suppress(trio.BrokenResourceError):
+                transport.try_write(error_response(503, "too many connections"))
+        transport.abort()
+        await transport.aclose()
+
+    async def _serve_connection(self, transport: Transport, address: str | None) -> None:
+        server = self.server
+        try:
+            if self.tls is not None:
+                transport = await start_tls(transport, self.tls, self.limits.handshake_timeout)
+            session = Session(transport, server)
+            with trio.CancelScope() as scope:
+                server._http[transport] = session, scope
+                await session.run()
+        except trio.BrokenResourceError as exc:
+            logger.info("%s: TLS handshake failed: %s", address, exc)
+        finally:
+            server._http.pop(transport, None)
+            server._disconnected(address)

@@ -1,0 +1,445 @@
+"""`Server`: what an application holds of a running server. It upgrades, publishes, counts and stops.
+
+The tasks are `_serve.py`'s, which also feeds it connections; the loop that asks `fetch` is `_session.py`'s. Nothing
+here waits but the awaitable that `stop` returns.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, TypeVarTuple, final
+
+import trio
+from attrs import frozen
+
+from trio_bunws._close import CloseFrame, CloseInfo, check_close_code, cut_reason
+from trio_bunws._connection import Connection
+from trio_bunws._endpoint import ABNORMAL
+from trio_bunws._engine import Engine
+from trio_bunws._handlers import WebSocketHandler, is_async_callable
+from trio_bunws._options import check_bool, check_timeout
+from trio_bunws._payload import check_compress, check_topic, encode_message
+from trio_bunws._request import Request, Upgrade
+from trio_bunws._topics import CLEAR
+from trio_bunws._wire.frames import binary_frame, text_frame
+from trio_bunws._wire.upgrade import response_101, select_subprotocol
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator
+
+    from typing_extensions import Buffer
+
+    from trio_bunws._handlers import HandlerSlot
+    from trio_bunws._headers import HeadersLike
+    from trio_bunws._options import Limits
+    from trio_bunws._response import Response
+    from trio_bunws._session import Session
+    from trio_bunws._status import SendStatus
+    from trio_bunws._transport import SocketAddress, Transport
+    from trio_bunws._websocket import ServerWebSocket
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+logger = logging.getLogger("trio_bunws.server")
+Fetch: TypeAlias = "Callable[[Request, Server[T]], Response | None | Awaitable[Response | None]]"
+OnError: TypeAlias = "Callable[[Exception], Response | None | Awaitable[Response | None]]"
+inside: ContextVar[Server[Any] | None] = ContextVar("inside", default=None)
+"""The server whose task this is: it cannot wait for the end of that server."""
+MAX_TIMEOUT: Final = 86_400.0
+
+
+class Unset:
+    """The type of `UNSET`."""
+
+
+UNSET: Final = Unset()
+"""Stands for an argument of `reload` that was not given; `None` is a value."""
+
+
+@frozen
+class ServerStatistics:
+    """Counts since the server began, and of now; `Server.statistics` returns it."""
+
+    connections: int
+    """TCP connections open now, HTTP ones included."""
+    websockets: int
+    """WebSocket connections open or closing now."""
+    messages_in: int
+    """Messages received."""
+    messages_out: int
+    """Messages accepted for sending, once per receiver."""
+    bytes_in: int
+    """Bytes received on WebSockets, frame headers included."""
+    bytes_out: int
+    """Bytes written on WebSockets, frame headers included."""
+    drops: int
+    """Messages dropped because a receiver was over its backpressure limit."""
+    backpressured_sockets: int
+    """Sockets that have unsent bytes now."""
+    topics: int
+    """Topics that have a subscriber now."""
+    refused_subscriptions: int
+    """Subscriptions refused because of `limits.max_topics_per_socket`."""
+
+
+@final
+class Server(Generic[T]):
+    """A running server, as `serve` and `open_server` give it, and `fetch` gets it (Bun: `Server`).
+
+    Not made by the application. All methods are plain functions that never checkpoint.
+    """
+
+    __slots__ = (
+        "_accepting",
+        "_closing",
+        "_connections",
+        "_engine",
+        "_error",
+        "_error_async",
+        "_fetch",
+        "_fetch_async",
+        "_hostname",
+        "_http",
+        "_idle_timeout",
+        "_limits",
+        "_max_request_body_size",
+        "_pending_requests",
+        "_per_address",
+        "_port",
+        "_slot",
+        "_stopped",
+        "_stopping",
+        "_unoccupied",
+        "_url",
+    )
+
+    def __init__(
+        self,
+        *,
+        fetch: Fetch[T] | None,
+        websocket: WebSocketHandler[T] | None,
+        error: OnError | None,
+        engine: Engine[T],
+        max_request_body_size: int,
+        idle_timeout: float,
+    ) -> None:
+        self._engine: Final = engine
+        self._limits: Final[Limits] = engine.limits
+        self._max_request_body_size: Final = max_request_body_size
+        self._idle_timeout: Final = idle_timeout
+        self._set_fetch(fetch)
+        self._set_error(error)
+        self._slot: HandlerSlot[T] | None = None if websocket is None else engine.slot
+        self._url = ""
+        self._hostname: str | None = None
+        self._port: int | None = None
+        self._pending_requests = 0
+        # Connections in the hands of HTTP; what became a WebSocket is in engine.connections instead.
+        self._http: Final[dict[Transport, tuple[Session[T], trio.CancelScope]]] = {}
+        self._connections = 0
+        self._per_address: Final[dict[str | None, int]] = {}
+        self._unoccupied = trio.Event()
+        self._accepting: Final = trio.CancelScope()
+        self._stopping = False
+        self._closing = False
+        self._stopped: Final = trio.Event()
+
+    # WebSockets
+
+    def upgrade(
+        self,
+        request: Request,
+        *,
+        headers: HeadersLike | None = None,
+        data: T = None,  # type: ignore[assignment]  # as API.md has it: without data T is None
+        protocol: str | None = None,
+    ) -> bool:
+        """Make a WebSocket of a request; `fetch` then returns `None`. The 101 is sent after `fetch` has returned.
+
+        Args:
+            request: what `fetch` got; it may have awaited since.
+            headers: added to the response, a mapping or pairs; those that the handshake itself sets are ignored.
+            data: becomes `ws.data`.
+            protocol: the subprotocol, answered only if the client offered it (or a `Sec-WebSocket-Protocol` header).
+
+        Returns:
+            True once per request; False if it was upgraded or answered already, or is no WebSocket handshake.
+
+        Raises:
+            TypeError: if `request` is no `Request`, or `headers` or `protocol` are of the wrong type.
+            ValueError: if a header cannot go on the wire.
+            RuntimeError: if the server has no `websocket` handler.
+        """
+        if not isinstance(request, Request):
+            raise TypeError(f"upgrade expects a Request, not {type(request).__name__}")
+        if self._slot is None:
+            raise RuntimeError(
+                "upgrade needs a WebSocket handler: pass websocket=WebSocketHandler(...) to serve or open_server"
+            )
+        if request._answered or request._upgrade is not None or request._handshake is None or self._closing:
+            return False
+        request._upgrade = Upgrade(headers, data, protocol)
+        return True
+
+    async def _run_websocket(
+        self, transport: Transport, request: Request, upgrade: Upgrade[T], trailing: bytes
+    ) -> None:
+        """Answer the handshake and run the connection to its end; the session closes the transport."""
+        handshake = request._handshake
+        assert handshake is not None  # upgrade() looked
+        self._http.pop(transport, None)
+        protocol = select_subprotocol(handshake, upgrade.protocol, upgrade.headers)
+        response = response_101(handshake, upgrade.headers, protocol)
+        request._handshake = None
+        connection = Connection(transport, self._engine, request, upgrade.data, protocol)
+        del upgrade  # its headers are not held for the life of the socket
+        await connection.run(response, trailing)
+
+    def publish(self, topic: str, data: str | Buffer, compress: bool = True) -> SendStatus:
+        """Send a message to all subscribers of a topic.
+
+        Returns:
+            The payload's length in bytes; -1 if a receiver has unsent bytes; 0 if there is no receiver, or one is
+            over its limit. The others get the message whatever happens to one.
+
+        Raises:
+            TypeError: if `data` is neither `str` nor a buffer, `compress` is no bool, or `topic` no `str`.
+            ValueError: if `topic` is empty or too long.
+        """
+        check_compress("publish", compress)
+        check_topic("publish", topic, self._limits.max_topic_length)
+        payload, is_text = encode_message("publish", data)
+        frame = text_frame(payload) if is_text else binary_frame(payload)
+        return self._engine.hub.publish(topic, frame, len(payload), None)
+
+    def subscriber_count(self, topic: str) -> int:
+        """Return how many sockets are subscribed to a topic; 0 for an unknown one."""
+        check_topic("subscriber_count", topic, self._limits.max_topic_length)
+        found = self._engine.hub.topics.get(topic)
+        return 0 if found is None else len(found.members)
+
+    def subscribers(self, topic: str) -> tuple[ServerWebSocket[T], ...]:
+        """Return a snapshot of a topic's subscribers, in order of subscription (beyond Bun)."""
+        check_topic("subscribers", topic, self._limits.max_topic_length)
+        return self._engine.hub.topics.members(topic)  # type: ignore[return-value]  # the hub's are ours
+
+    def topics(self) -> tuple[str, ...]:
+        """Return the topics that have a subscriber (beyond Bun)."""
+        return self._engine.hub.topics.names()
+
+    # Requests
+
+    def request_ip(self, request: Request) -> SocketAddress | None:
+        """Return the client's address, or `None` where there is none (unix sockets, streams in memory)."""
+        if not isinstance(request, Request):
+            raise TypeError(f"request_ip expects a Request, not {type(request).__name__}")
+        return request._remote
+
+    def timeout(self, request: Request, seconds: float) -> None:
+        """Allow this request so many seconds without progress, instead of `idle_timeout`; 0: any number."""
+        if not isinstance(request, Request):
+            raise TypeError(f"timeout expects a Request, not {type(request).__name__}")
+        check_timeout("timeout", "seconds", seconds, maximum=MAX_TIMEOUT)
+        request._set_timeout(seconds)
+
+    # The server itself
+
+    @property
+    def url(self) -> str:
+        """Where it listens: `"http://127.0.0.1:3000/"`."""
+        return self._url
+
+    @property
+    def hostname(self) -> str | None:
+        """The address it listens on; `None` for a unix socket or ready-made listeners."""
+        return self._hostname
+
+    @property
+    def port(self) -> int | None:
+        """The TCP port it listens on; `None` for a unix socket or ready-made listeners."""
+        return self._port
+
+    @property
+    def pending_requests(self) -> int:
+        """HTTP requests being answered now."""
+        return self._pending_requests
+
+    @property
+    def pending_websockets(self) -> int:
+        """WebSockets open or closing now."""
+        return len(self._engine.connections)
+
+    def statistics(self) -> ServerStatistics:
+        """Return counts since the server began, and of now (beyond Bun). Looks at every socket."""
+        engine = self._engine
+        sockets = [connection.ws for connection in engine.connections]
+        each = [ws.statistics() for ws in sockets]
+        totals = engine.totals
+        return ServerStatistics(
+            connections=self._connections,
+            websockets=len(sockets),
+            messages_in=totals.messages_in + sum(one.messages_in for one in each),
+            messages_out=totals.messages_out + sum(one.messages_out for one in each),
+            bytes_in=totals.bytes_in + sum(one.bytes_in for one in each),
+            bytes_out=totals.bytes_out + sum(one.bytes_out for one in each),
+            drops=totals.drops + sum(one.drops for one in each),
+            backpressured_sockets=sum(ws._outbox.pressure > CLEAR for ws in sockets),
+            topics=len(engine.hub.topics),
+            refused_subscriptions=engine.hub.refused_subscriptions,
+        )
+
+    def start_soon(self, async_fn: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> None:
+        """Run a task until the server has stopped (beyond Bun); an exception in it is logged.
+
+        Such a task may await `stop`, which a handler cannot.
+        """
+        self._engine.nursery.start_soon(self._run_task, async_fn, args)
+
+    async def _run_task(self, async_fn: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:
+        inside.set(None)
+        try:
+            await async_fn(*args)
+        except Exception:
+            logger.exception("a task started with server.start_soon failed")
+
+    def reload(
+        self,
+        *,
+        fetch: Fetch[T] | None | Unset = UNSET,
+        websocket: WebSocketHandler[T] | Unset = UNSET,
+        error: OnError | None | Unset = UNSET,
+    ) -> None:
+        """Swap handlers and options, for open sockets too, from the next event on. What is not given stays.
+
+        What was negotiated at a handshake (compression) and a running `session` stay as they are.
+
+        Raises:
+            TypeError: if an argument is of the wrong type.
+        """
+        check_handlers("reload", fetch, websocket, error)
+        if not isinstance(fetch, Unset):
+            self._set_fetch(fetch)
+        if not isinstance(error, Unset):
+            self._set_error(error)
+        if not isinstance(websocket, Unset):
+            self._slot = self._engine.slot
+            self._slot.swap(websocket)
+            for connection in self._engine.connections:
+                connection.options_changed()
+
+    def _set_fetch(self, fetch: Fetch[T] | None) -> None:
+        self._fetch = fetch
+        self._fetch_async = is_async_callable(fetch)
+
+    def _set_error(self, error: OnError | None) -> None:
+        self._error = error
+        self._error_async = is_async_callable(error)
+
+    # The end
+
+    def stop(
+        self,
+        close_active_connections: bool = False,
+        *,
+        code: int = 1001,
+        reason: str = "Server closed",
+        grace: float | None = None,
+    ) -> Awaitable[None]:
+        """Stop listening, at once; the awaitable it returns ends with the last connection. Awaiting it is optional.
+
+        Args:
+            close_active_connections: also close all WebSockets with `code` and `reason`; without it they stay.
+            code: the close code.
+            reason: the reason in the Close frame.
+            grace: seconds until what is still open is aborted; implies closing. Default: `limits.close_timeout`.
+
+        Raises:
+            TypeError, ValueError: if an argument is of the wrong type or out of range.
+            RuntimeError: when awaited inside a handler or `fetch`, which the end would wait for.
+        """
+        check_bool("stop", "close_active_connections", close_active_connections)
+        frame = CloseFrame(check_close_code(code), cut_reason(reason))
+        if grace is not None:
+            check_timeout("stop", "grace", grace, maximum=MAX_TIMEOUT)
+        self._stopping = True
+        self._accepting.cancel()
+        for session, _ in tuple(self._http.values()):
+            session.stop()
+        if close_active_connections or grace is not None:
+            self._close_all(frame, self._limits.close_timeout if grace is None else grace)
+        return Stopping(self)
+
+    def _close_all(self, frame: CloseFrame, grace: float) -> None:
+        ending = CloseInfo(*frame, sent=frame, received=None)
+        for connection in tuple(self._engine.connections):
+            connection.ws._begin_close(ending)
+        if not self._stopped.is_set():
+            self._closing = True
+            self._engine.nursery.start_soon(self._abort_all_at, trio.current_time() + grace)
+
+    async def _abort_all_at(self, deadline: float) -> None:
+        await trio.sleep_until(deadline)
+        for connection in tuple(self._engine.connections):
+            connection.ws._begin_abort(ABNORMAL)
+        for _, scope in tuple(self._http.values()):
+            scope.cancel()
+
+    # What _serve.py tells
+
+    def _is_full(self, address: str | None) -> bool:
+        """Whether one more connection from this address is over a limit."""
+        limits = self._limits
+        if limits.max_connections is not None and self._connections >= limits.max_connections:
+            return True
+        per_ip = limits.max_connections_per_ip
+        return per_ip is not None and address is not None and self._per_address.get(address, 0) >= per_ip
+
+    def _connected(self, address: str | None) -> None:
+        """Count a connection."""
+        self._connections += 1
+        self._per_address[address] = self._per_address.get(address, 0) + 1
+
+    def _disconnected(self, address: str | None) -> None:
+        """Count a connection that has ended."""
+        self._connections -= 1
+        self._per_address[address] -= 1
+        if not self._per_address[address]:
+            del self._per_address[address]
+        if not self._connections:
+            self._unoccupied.set()
+
+    async def _wait_unoccupied(self) -> None:
+        """Wait for the end of the last connection. A checkpoint."""
+        await trio.lowlevel.checkpoint()
+        while self._connections:
+            self._unoccupied = trio.Event()
+            await self._unoccupied.wait()
+
+    def __repr__(self) -> str:
+        return f"<Server {self._url}>"
+
+
+class Stopping:
+    """What `Server.stop` returns: await it for the end of the last connection, or let it be."""
+
+    __slots__ = ("_server",)
+
+    def __init__(self, server: Server[Any]) -> None:
+        self._server: Final = server
+
+    def __await__(self) -> Generator[Any, None, None]:
+        if inside.get() is self._server:
+            raise RuntimeError(
+                "the end of the server would wait for this handler: await stop() in a task of server.start_soon"
+            )
+        return self._server._stopped.wait().__await__()
+
+
+def check_handlers(method: str, fetch: object, websocket: object, error: object) -> None:
+    """Raise `TypeError` unless these are what `serve` and `reload` take."""
+    for name, value in (("fetch", fetch), ("error", error)):
+        if value is not None and value is not UNSET and not callable(value):
+            raise TypeError(f"{method} expects {name} to be a function or None, not {value!r}")
+    if websocket is not UNSET and not isinstance(websocket, WebSocketHandler):
+        raise TypeError(f"{method} expects websocket to be a WebSocketHandler, not {websocket!r}")
