@@ -1,0 +1,34 @@
+// Bun's own server, as in bench/websocket-server/chat-server.bun.js of its repository: native topics, publish to
+// self, no compression. Started by the benchmarks with `chat CLIENTS` or `echo`; prints its port.
+const [work, count] = process.argv.slice(2);
+let missing = Number(count);
+
+const chat = {
+  publishToSelf: true,
+  perMessageDeflate: false,
+  open(ws) {
+    ws.subscribe("room");
+    if (--missing === 0) server.publish("room", "ready");
+  },
+  message(ws, text) {
+    if (ws.publishText("room", `${ws.data.name}: ${text}`) === 0) throw new Error("a message was dropped");
+  },
+};
+
+const echo = {
+  perMessageDeflate: false,
+  message(ws, message) {
+    ws.send(message);
+  },
+};
+
+const server = Bun.serve({
+  hostname: "127.0.0.1",
+  port: 0,
+  fetch(request, server) {
+    const name = new URL(request.url).searchParams.get("name");
+    if (!server.upgrade(request, { data: { name } })) return new Response("WebSockets only", { status: 400 });
+  },
+  websocket: work === "chat" ? chat : echo,
+});
+console.log(server.port);

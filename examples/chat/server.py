@@ -1,0 +1,225 @@
+# python examples/chat/server.py [--host 127.0.0.1] [--port 3000]
+"""A chat with names, rooms and a web page, served by one process.
+
+This file holds the server and nothing of the page, which is the plain files in page/. Ctrl-C or SIGTERM ends it.
+
+The socket is at /chat. Every message is one JSON object, and its "type" says which. A client sends
+
+    {"type": "join", "name": "Ada", "room": "lobby"}    enter a room, or change it; any name makes a room
+    {"type": "say", "text": "Hello!"}                   to everyone in the room, oneself included
+    {"type": "ping"}                                    pages cannot see WebSocket pings; the answer is a "pong"
+
+and the server
+
+    {"type": "rooms", "rooms": {"lobby": 2, "garden": 0}}               members by room: at first, and at each change
+    {"type": "welcome", "id": 7, "name": "Ada", "room": "lobby", "members": [{"id": 7, "name": "Ada"}]}
+    {"type": "joined", "id": 9, "name": "Grace", "count": 2}            to the others; count is the members now
+    {"type": "left", "id": 9, "name": "Grace", "count": 1}
+    {"type": "said", "id": 9, "name": "Grace", "text": "Hi", "at": 1789000000.5}    at: seconds since 1970
+    {"type": "error", "about": "say", "message": "Join a room first."}  about: the type refused, or null
+    {"type": "pong"}
+
+There are no accounts: two people may use one name, and their ids tell them apart. Nothing is stored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import signal
+import time
+import unicodedata
+from pathlib import Path
+from typing import TypeAlias
+
+import attrs
+import trio
+
+from trio_bunws import Limits, Request, Response, Server, ServerWebSocket, WebSocketHandler, open_server
+
+ROOMS = ("lobby", "garden", "workshop")  # always shown; any other room lives as long as somebody is in it
+ROOMS_SHOWN = 50
+MAX_NAME = 24  # characters, of people and of rooms
+MAX_TEXT = 1000  # characters of one message
+BURST = 20  # messages a client may send at once ...
+PACE = 0.25  # ... and the seconds it then waits for each further one
+
+BOARD = "rooms"  # the topic that everybody hears: which rooms there are, and how full
+PAGE = Path(__file__).with_name("page")
+HEADERS = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": "default-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+@attrs.define(eq=False)
+class Member:
+    """What the server knows of one socket: its `ws.data`."""
+
+    server: Server[Member]
+    id: int = attrs.field(factory=itertools.count(1).__next__)
+    name: str = ""
+    room: str = ""  # "" until the first join
+    paid_until: float = 0.0  # trio's clock: every message moves it on by PACE
+
+
+Socket: TypeAlias = ServerWebSocket[Member]
+
+
+class Refused(Exception):
+    """A client asked for what cannot be done; the words are for the person who reads them on the page."""
+
+
+def fetch(request: Request, server: Server[Member]) -> Response | None:
+    """Answer an HTTP request: the socket's address becomes a WebSocket, the others are the page."""
+    if request.path == "/chat":
+        if server.upgrade(request, data=Member(server)):
+            return None
+        return Response("Only WebSockets here.\n", 426, {"Upgrade": "websocket"})
+    response = Response.file(request.path.lstrip("/") or "index.html", root=PAGE)
+    for name, value in HEADERS.items():
+        response.headers.set(name, value)
+    return response
+
+
+def opened(ws: Socket) -> None:
+    """Show the rooms to somebody who is at the door."""
+    ws.subscribe(BOARD)
+    tell(ws, type="rooms", rooms=rooms(ws.data.server))
+
+
+def message(ws: Socket, message: str | bytes) -> None:
+    """Do what a client asks, or say politely why not; whatever it sends, nobody else is disturbed."""
+    about = None
+    try:
+        match parse(message):
+            case {"type": "join" as about, "name": str(name), "room": str(room)}:
+                pay(ws.data)
+                join(ws, one_line("name", name), one_line("room name", room).lower())
+            case {"type": "say" as about, "text": str(text)}:
+                pay(ws.data)
+                say(ws, text)
+            case {"type": "ping"}:
+                tell(ws, type="pong")
+            case _:
+                tell(ws, type="error", about=None, message="This server does not understand that message.")
+    except Refused as refusal:
+        tell(ws, type="error", about=about, message=str(refusal))
+
+
+def closed(ws: Socket, _code: int, _reason: str) -> None:
+    """Tell the room that somebody has gone."""
+    leave(ws)
+
+
+def join(ws: Socket, name: str, room: str) -> None:
+    """Enter a room, and so leave the one before."""
+    leave(ws)
+    member, topic = ws.data, f"room/{room}"
+    member.name, member.room = name, room
+    ws.subscribe(topic)
+    here = [{"id": other.data.id, "name": other.data.name} for other in member.server.subscribers(topic)]
+    tell(ws, type="welcome", id=member.id, name=name, room=room, members=here)
+    ws.publish(topic, encode(type="joined", id=member.id, name=name, count=len(here)))
+    member.server.publish(BOARD, encode(type="rooms", rooms=rooms(member.server)))
+
+
+def leave(ws: Socket) -> None:
+    """Leave the room, if in one; those who stay hear of it."""
+    member, topic = ws.data, f"room/{ws.data.room}"
+    if not member.room:
+        return
+    member.room = ""
+    ws.unsubscribe(topic)  # a socket that closed has left its topics by itself
+    count = member.server.subscriber_count(topic)
+    member.server.publish(topic, encode(type="left", id=member.id, name=member.name, count=count))
+    member.server.publish(BOARD, encode(type="rooms", rooms=rooms(member.server)))
+
+
+def say(ws: Socket, text: str) -> None:
+    """Send a message round to everybody in the room, its author too: so all see one order."""
+    member = ws.data
+    if not member.room:
+        raise Refused("Join a room first.")
+    text = clean("message", text, MAX_TEXT)
+    said = encode(type="said", id=member.id, name=member.name, text=text, at=time.time())
+    member.server.publish(f"room/{member.room}", said)
+
+
+def rooms(server: Server[Member]) -> dict[str, int]:
+    """Count the members by room: the usual rooms, then the fullest others. The topics are the only list of rooms."""
+    counts = {topic[5:]: server.subscriber_count(topic) for topic in server.topics() if topic.startswith("room/")}
+    usual = {room: counts.pop(room, 0) for room in ROOMS}
+    return usual | dict(sorted(counts.items(), key=lambda room: (-room[1], room[0]))[:ROOMS_SHOWN])
+
+
+def tell(ws: Socket, **event: object) -> None:
+    """Send an event to one client."""
+    ws.send_text(encode(**event))
+
+
+def encode(**event: object) -> str:
+    """Write an event as the protocol has it."""
+    return json.dumps(event)
+
+
+def parse(message: str | bytes) -> object:
+    """Read the JSON of a client."""
+    try:
+        return json.loads(message)
+    except (ValueError, RecursionError):  # thousands of brackets are no JSON to us either
+        raise Refused("This server understands only JSON.") from None
+
+
+def pay(member: Member) -> None:
+    """Charge for a message that others will hear, so that one client cannot drown a room."""
+    now = trio.current_time()
+    if member.paid_until > now + BURST * PACE:
+        raise Refused("That was too fast. Please wait a moment.")
+    member.paid_until = max(member.paid_until, now) + PACE
+
+
+def one_line(what: str, value: str) -> str:
+    """Return a name as it will be shown."""
+    return clean(what, " ".join(value.split()), MAX_NAME)
+
+
+def clean(what: str, value: str, limit: int) -> str:
+    """Drop control characters and unpaired surrogates; refuse what is then invisible or over the limit."""
+    value = "".join(c for c in value if c in "\n\t" or unicodedata.category(c) not in {"Cc", "Cs"}).strip()
+    if len(value) > limit:
+        raise Refused(f"The {what} is too long: at most {limit} characters.")
+    if not any(unicodedata.category(c)[0] in "LNPS" for c in value):
+        raise Refused(f"The {what} is empty.")
+    return value
+
+
+CHAT = WebSocketHandler[Member](
+    open=opened,
+    message=message,
+    close=closed,
+    max_payload_length=16 * 1024,  # bytes: MAX_TEXT characters at their longest in JSON, and some room
+    backpressure_limit=1024 * 1024,
+    close_on_backpressure_limit=True,  # the page comes back by itself, which is better than a room with holes
+    idle_timeout=30,
+)
+
+
+async def main(host: str, port: int) -> None:
+    """Serve until the terminal or the system asks for the end; then everybody gets a Close and two seconds."""
+    async with open_server(fetch, CHAT, hostname=host, port=port, limits=Limits(max_connections=1000)) as server:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            print(f"The chat is at {server.url}", flush=True)
+            async for _ in signals:
+                break
+        await server.stop(grace=2.0)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="A chat with rooms and a web page.")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
+    parser.add_argument("--port", default=3000, type=int, help="0 picks a free one (default: %(default)s)")
+    arguments = parser.parse_args()
+    trio.run(main, arguments.host, arguments.port)

@@ -1,0 +1,232 @@
+"""The chat of examples/chat/ as a process of its own, and client programs in conversation with it.
+
+What a test needs to say "Ada joins, and Grace hears of it" is here; what is said is in the tests. Every wait has a
+deadline, and none is a fixed sleep.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pytest
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator, Sequence
+
+HERE = Path(__file__).parent
+CHAT = HERE.parents[1] / "examples" / "chat"
+PATIENCE = 30.0  # seconds: far more than anything takes; only a failing test waits so long
+SERVER = [sys.executable, "-W", "error", str(CHAT / "server.py")]
+Event: TypeAlias = dict[str, Any]
+
+
+class ChatServer:
+    """A running examples/chat/server.py; see `running_server`."""
+
+    def __init__(self) -> None:
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed by `discard`
+        self.port = 0
+        self.start()
+
+    def start(self) -> None:
+        """Start it, the second time on the same port, and wait until it listens."""
+        command = [*SERVER, "--port", str(self.port)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # it imports what the tests import
+        self._process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=self._log, text=True)
+        self._asked = False
+        line = first_line(self._process)
+        found = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
+        assert found, f"no address in {line!r}; {self._complaints()}"
+        self.port = int(found[1])
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        return f"http://127.0.0.1:{self.port}/"
+
+    @property
+    def socket_url(self) -> str:
+        """Where the socket is."""
+        return f"ws://127.0.0.1:{self.port}/chat"
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._process.kill()
+        self._wait()
+
+    @contextmanager
+    def frozen(self) -> Generator[None]:
+        """Let it neither run nor die for the block, as a machine that is gone without a word."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
+    def ask_to_stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """Ask it to end, and do not wait for that."""
+        self._process.send_signal(how)
+        self._asked = True  # once: the second time it would end at once
+
+    def stop(self) -> None:
+        """Ask it to end, and demand that it does so in good order and without a complaint."""
+        if self._process.returncode is None:
+            if not self._asked:
+                self.ask_to_stop()
+            assert self._wait() == 0, self._complaints()
+        assert not self._complaints()
+
+    def discard(self) -> None:
+        """Give everything back, whatever has happened."""
+        if self._process.returncode is None:
+            self.kill()
+        self._log.close()
+
+    def _wait(self) -> int:
+        code = self._process.wait(PATIENCE)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        return code
+
+    def _complaints(self) -> str:
+        self._log.seek(0)
+        return self._log.read()
+
+
+@contextmanager
+def running_server() -> Generator[ChatServer]:
+    """Run the chat for the block, and then demand that it ends well."""
+    server = ChatServer()
+    try:
+        yield server
+        server.stop()
+    finally:
+        server.discard()
+
+
+def first_line(process: subprocess.Popen[str]) -> str:
+    """Return the first line that a process writes, or "" if it ends or takes too long."""
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], PATIENCE)
+    return process.stdout.readline() if ready else ""
+
+
+class Client:
+    """A client program in conversation with a server."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self.process = process
+        self._received = b""
+
+    async def join(self, name: str, room: str = "lobby") -> Event:
+        """Enter a room and return the welcome."""
+        await self.send({"type": "join", "name": name, "room": room})
+        return await self.hear("welcome")
+
+    async def say(self, text: str) -> None:
+        """Say something to the room."""
+        await self.send({"type": "say", "text": text})
+
+    async def send(self, message: object) -> None:
+        """Send anything as JSON."""
+        await self.send_line(json.dumps(message))
+
+    async def send_line(self, text: str) -> None:
+        """Send a text message of one line."""
+        assert self.process.stdin is not None
+        with trio.fail_after(PATIENCE):
+            await self.process.stdin.send_all(text.encode() + b"\n")
+
+    async def hear(self, kind: str) -> Event:
+        """Return the next event, which must be of that type; the rooms' counts come in between and are left out."""
+        event = await self.hear_any()
+        assert event["type"] == kind, event
+        return event
+
+    async def hear_any(self) -> Event:
+        """Return the next event but for the rooms' counts."""
+        event = await self._event()
+        while event["type"] == "rooms":
+            event = await self._event()
+        return event
+
+    async def rooms_like(self, **counts: int) -> None:
+        """Wait until the server has announced these counts."""
+        while (event := await self._event())["type"] != "rooms" or event["rooms"] != counts:
+            pass
+
+    async def leave(self) -> None:
+        """End the input, so that the program closes the connection."""
+        assert self.process.stdin is not None
+        await self.process.stdin.aclose()
+
+    async def closed(self) -> int:
+        """Return the close code that the program tells when the connection is over."""
+        while not (line := await self._line()).isdecimal():
+            assert json.loads(line)["type"] == "rooms", line
+        code = int(line)
+        with trio.fail_after(PATIENCE):
+            assert await self.process.wait() == 0
+        return code
+
+    async def _event(self) -> Event:
+        return dict(json.loads(await self._line()))
+
+    async def _line(self) -> str:
+        assert self.process.stdout is not None
+        await trio.lowlevel.checkpoint()
+        while b"\n" not in self._received:
+            with trio.fail_after(PATIENCE):
+                data = await self.process.stdout.receive_some()
+            assert data, "the client program has ended"
+            self._received += data
+        line, self._received = self._received.split(b"\n", 1)
+        return line.decode()
+
+
+@asynccontextmanager
+async def running_client(command: Sequence[str], url: str) -> AsyncGenerator[Client]:
+    """Run a client program in the block."""
+    process = await trio.lowlevel.open_process([*command, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    async with process.stdin, process.stdout:
+        try:
+            yield Client(process)
+        finally:
+            process.kill()
+            with trio.CancelScope(shield=True):  # as short as killing a process is
+                await process.wait()
+
+
+def python_client(name: str) -> list[str]:
+    """Return the command of a client program in Python."""
+    return [sys.executable, str(HERE / f"{name}_client.py")]
+
+
+def node_client(name: str) -> list[str]:
+    """Return the command of a client program for Node, or skip the test."""
+    node = shutil.which("node")
+    if node is None or not (HERE / "node_modules" / name).is_dir():
+        pytest.skip(f"needs Node, and `npm install` in tests/interop for {name}")
+    return [node, str(HERE / f"{name}_client.mjs")]
+
+
+def bun_client() -> list[str]:
+    """Return the command of the client program for Bun, or skip the test."""
+    bun = HERE / "node_modules" / "bun" / "bin" / "bun.exe"  # its name on every system
+    if not bun.is_file():
+        pytest.skip("needs Bun: `npm install` in tests/interop")
+    return [str(bun), str(HERE / "bun_client.mjs")]

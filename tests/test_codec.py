@@ -1,0 +1,437 @@
+"""The codec: each rule of BEHAVIOUR.md for what a client sends, at its edges, and wherever the reads are cut.
+
+That it agrees with wsproto on everything else is test_codec_equality.py's subject.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from trio_bunws._wire.codec import Codec
+from trio_bunws._wire.events import Close, Event, Failure, Ping, Pong
+from trio_bunws._wire.frames import unmask
+
+KEY = b"\x9a\x01\xfe\x42"
+FIN = 0x80
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+
+
+def frame(first: int, payload: bytes = b"", *, key: bytes = KEY) -> bytes:
+    """Build a client's frame, its length in the shortest form."""
+    length = len(payload)
+    if length < 126:
+        size = bytes([0x80 | length])
+    elif length < 1 << 16:
+        size = b"\xfe" + length.to_bytes(2)
+    else:
+        size = b"\xff" + length.to_bytes(8)
+    return bytes([first]) + size + key + unmask(payload, key)
+
+
+def text(message: str) -> bytes:
+    return frame(FIN | TEXT, message.encode())
+
+
+def header(first: int, length: int) -> bytes:
+    """Build the header of a frame that only declares a length over 125, in the shortest form."""
+    return bytes([first]) + (b"\xfe" + length.to_bytes(2) if length < 1 << 16 else b"\xff" + length.to_bytes(8)) + KEY
+
+
+def new_codec(max_payload_length: int = 1 << 24, max_fragments: int = 16384) -> Codec:
+    return Codec(max_payload_length, max_fragments)
+
+
+def decode(*reads: bytes, codec: Codec | None = None) -> list[Event]:
+    codec = codec or new_codec()
+    events: list[Event] = []
+    for read in reads:
+        codec.feed(read)
+        events += codec.events()
+    return events
+
+
+def byte_by_byte(data: bytes) -> list[bytes]:
+    return [data[index : index + 1] for index in range(len(data))]
+
+
+def failure_code(*reads: bytes, codec: Codec | None = None) -> int:
+    [event] = decode(*reads, codec=codec)
+    assert isinstance(event, Failure)
+    assert event.reason
+    assert len(event.reason.encode()) <= 123
+    return event.code
+
+
+# Messages in one frame.
+
+
+@pytest.mark.parametrize("key", [KEY, bytes(4), b"\x00\x00\x00\x01"])
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 4, 5, 124, 125, 126, 127, 1000, 65535, 65536, 100_000])
+def test_a_message_of_any_length_comes_out_as_sent(length: int, key: bytes) -> None:
+    message = ("0123456789äöü" * (length // 13 + 1))[:length]
+    data = message.encode()
+    whole = frame(FIN | TEXT, data, key=key) + frame(FIN | BINARY, data, key=key)
+    assert decode(whole) == [message, data]
+    assert decode(*(whole[start : start + 999] for start in range(0, len(whole), 999))) == [message, data]
+
+
+def test_messages_of_one_read_come_out_in_order() -> None:
+    assert decode(text("a") + frame(FIN | BINARY, b"b") + frame(FIN | PING, b"c") + text("")) == [
+        "a",
+        b"b",
+        Ping(b"c"),
+        "",
+    ]
+
+
+def test_no_bytes_are_no_event() -> None:
+    assert decode(b"", b"") == []
+
+
+@pytest.mark.parametrize("reads", [1, 2, 7])
+def test_frames_are_found_wherever_the_reads_are_cut(reads: int) -> None:
+    sent = text("one") + frame(FIN | BINARY, b"x" * 300) + frame(FIN | PONG, b"p") + text("two")
+    cuts = [sent[start : start + reads] for start in range(0, len(sent), reads)]
+    assert decode(*cuts) == ["one", b"x" * 300, Pong(b"p"), "two"]
+
+
+@pytest.mark.parametrize("length", [60, 200, 70_000])
+def test_text_fails_at_the_first_byte_that_cannot_become_utf_8(length: int) -> None:
+    codec = new_codec()
+    sent = frame(FIN | TEXT, b"good \xe2\x82\xac \xed\xa0" + b"x" * length)
+    start = sent.index(KEY) + 4
+    fine = start + 10  # up to and with the \xed, which may begin a character
+    assert decode(*byte_by_byte(sent[:fine]), codec=codec) == []
+    assert failure_code(sent[fine : fine + 1], codec=codec) == 1007
+
+
+@pytest.mark.parametrize("length", [1, 125, 126, 70_000])
+def test_text_must_not_end_within_a_character(length: int) -> None:
+    sent = frame(FIN | TEXT, b"x" * (length - 1) + b"\xc3")
+    assert failure_code(sent) == 1007
+    assert failure_code(sent[:-1], sent[-1:]) == 1007
+
+
+def test_messages_before_a_bad_one_are_delivered() -> None:
+    [one, two, failure] = decode(text("one") + text("two") + frame(FIN | TEXT, b"\xff") + text("three"))
+    assert (one, two) == ("one", "two")
+    assert failure == Failure(1007, "Text message that is not UTF-8")
+
+
+# Fragmented messages.
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_fragments_are_joined(size: int) -> None:
+    first = frame(TEXT, "grü".encode()[:3]) + frame(CONTINUATION) + frame(FIN, "grüß".encode()[3:])
+    second = frame(BINARY, b"a" * 200) + frame(FIN, b"b" * 300)
+    sent = first + second + text("last")
+    assert decode(*(sent[at : at + size] for at in range(0, len(sent), size))) == [
+        "grüß",
+        b"a" * 200 + b"b" * 300,
+        "last",
+    ]
+
+
+def test_fragments_may_be_large() -> None:
+    sent = frame(BINARY, b"a" * 70_000) + frame(FIN, b"b" * 70_000)
+    assert decode(sent) == [b"a" * 70_000 + b"b" * 70_000]
+    assert decode(*(sent[at : at + 4096] for at in range(0, len(sent), 4096))) == [b"a" * 70_000 + b"b" * 70_000]
+
+
+def test_empty_fragments_make_an_empty_message() -> None:
+    assert decode(frame(TEXT) + frame(CONTINUATION) + frame(FIN) + frame(BINARY) + frame(FIN)) == ["", b""]
+
+
+def test_control_frames_come_through_between_fragments() -> None:
+    sent = frame(TEXT, b"a") + frame(FIN | PING, b"1") + frame(CONTINUATION, b"b") + frame(FIN | PONG, b"2")
+    events = [Ping(b"1"), Pong(b"2"), "abc"]
+    assert decode(sent + frame(FIN, b"c")) == events
+    assert decode(*byte_by_byte(sent + frame(FIN, b"c"))) == events
+    assert decode(sent + frame(FIN | CLOSE)) == [Ping(b"1"), Pong(b"2"), Close(1005, "")]
+
+
+def test_bad_text_in_an_unfinished_fragment_fails_at_once() -> None:
+    codec = new_codec()
+    assert decode(frame(TEXT, b"\xf0\x90") + header(CONTINUATION, 1000), codec=codec) == []
+    assert failure_code(unmask(b"\x80\x41", KEY), codec=codec) == 1007
+
+
+@pytest.mark.parametrize("cut", [1, 2])
+def test_half_a_surrogate_in_fragments_fails_at_its_second_byte(cut: int) -> None:
+    codec = new_codec()
+    start = frame(TEXT, b"\xed"[: 2 - cut]) + header(CONTINUATION, 1000)
+    assert decode(start, *byte_by_byte(unmask(b"\xed"[: cut - 1], KEY)), codec=codec) == []
+    assert failure_code(unmask(b"\xa0", KEY, cut - 1), codec=codec) == 1007
+
+
+def test_bytes_of_a_surrogate_are_fine_in_binary_fragments() -> None:
+    assert decode(*byte_by_byte(frame(TEXT) + frame(FIN) + frame(BINARY, b"\xed\xa0\x80") + frame(FIN))) == [
+        "",
+        b"\xed\xa0\x80",
+    ]
+
+
+def test_a_continuation_needs_a_message() -> None:
+    assert failure_code(frame(CONTINUATION)) == 1002
+    assert failure_code(frame(FIN)) == 1002
+    assert decode(frame(TEXT) + frame(FIN) + frame(FIN))[1:] == [
+        Failure(1002, "Continuation frame with no message to continue"),
+    ]
+
+
+@pytest.mark.parametrize("first", [TEXT, BINARY, FIN | TEXT, FIN | BINARY])
+def test_a_message_does_not_begin_within_another(first: int) -> None:
+    assert failure_code(frame(BINARY, b"x") + frame(first, b"y")) == 1002
+
+
+# Control frames.
+
+
+def test_a_control_frame_waits_for_its_payload() -> None:
+    codec = new_codec()
+    sent = frame(FIN | PING, b"x" * 125)
+    assert decode(*byte_by_byte(sent[:-1]), codec=codec) == []
+    assert codec.buffered == len(sent) - 1
+    assert decode(sent[-1:], codec=codec) == [Ping(b"x" * 125)]
+    assert codec.buffered == 0
+
+
+@pytest.mark.parametrize("code", [1000, 1003, 1007, 1013, 1014, 3000, 4999])
+def test_a_close_gives_code_and_reason(code: int) -> None:
+    assert decode(frame(FIN | CLOSE, code.to_bytes(2) + "tschüß".encode())) == [Close(code, "tschüß")]
+    assert decode(frame(FIN | CLOSE, code.to_bytes(2))) == [Close(code, "")]
+
+
+def test_an_empty_close_is_1005() -> None:
+    assert decode(frame(FIN | CLOSE)) == [Close(1005, "")]
+
+
+@pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 2999, 5000, 65535])
+def test_a_close_with_an_invalid_code_is_1002(code: int) -> None:
+    assert decode(frame(FIN | CLOSE, code.to_bytes(2) + b"\xff")) == [
+        Failure(1002, f"Close frame with invalid code {code}"),
+    ]
+
+
+def test_a_close_with_one_byte_is_1002() -> None:
+    assert failure_code(frame(FIN | CLOSE, b"\x03")) == 1002
+
+
+def test_a_close_with_a_reason_that_is_not_utf_8_is_1007() -> None:
+    assert failure_code(frame(FIN | CLOSE, b"\x03\xe8\xc3")) == 1007
+
+
+@pytest.mark.parametrize("opcode", [CLOSE, PING, PONG])
+def test_control_frames_are_short_and_whole(opcode: int) -> None:
+    assert failure_code(bytes([opcode, 0x80])) == 1002
+    assert failure_code(bytes([FIN | opcode, 0xFE])) == 1002
+    assert failure_code(bytes([FIN | opcode, 0xFF])) == 1002
+
+
+# Framing.
+
+
+@pytest.mark.parametrize("bit", [0x10, 0x20, 0x40])
+@pytest.mark.parametrize("opcode", [CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG])
+def test_reserved_bits_are_1002(opcode: int, bit: int) -> None:
+    assert failure_code(bytes([FIN | bit | opcode, 0x80])) == 1002
+
+
+@pytest.mark.parametrize("opcode", [3, 4, 5, 6, 7, 11, 12, 13, 14, 15])
+def test_unknown_opcodes_are_1002(opcode: int) -> None:
+    assert decode(bytes([FIN | opcode, 0x80])) == [Failure(1002, f"Frame with unknown opcode {opcode}")]
+
+
+@pytest.mark.parametrize("opcode", [TEXT, BINARY, CLOSE, PING, PONG])
+def test_frames_without_a_mask_are_1002(opcode: int) -> None:
+    assert failure_code(bytes([FIN | opcode, 0x00])) == 1002
+
+
+@pytest.mark.parametrize(
+    "length",
+    [
+        b"\xfe" + (0).to_bytes(2),
+        b"\xfe" + (125).to_bytes(2),
+        b"\xff" + (125).to_bytes(8),
+        b"\xff" + (65535).to_bytes(8),
+        b"\xff" + (1 << 63).to_bytes(8),
+        b"\xff" + (2**64 - 1).to_bytes(8),
+    ],
+)
+def test_lengths_in_a_longer_form_or_with_the_high_bit_are_1002(length: bytes) -> None:
+    sent = bytes([FIN | BINARY]) + length
+    assert failure_code(sent) == 1002
+    assert failure_code(*byte_by_byte(sent)) == 1002
+    assert decode(sent[:-1]) == []
+
+
+# Limits.
+
+
+@pytest.mark.parametrize("limit", [0, 1, 124, 125, 126, 65535, 65536, 1 << 20])
+def test_the_declared_length_alone_is_1009(limit: int) -> None:
+    codec = new_codec(limit)
+    declared = limit + 1
+    start = header(FIN | TEXT, declared)[:-4] if declared > 125 else bytes([FIN | TEXT, 0x80 | declared])
+    assert decode(start, codec=codec) == [Failure(1009, f"Message of {declared} bytes; at most {limit} are accepted")]
+    assert codec.buffered == 0
+
+
+@pytest.mark.parametrize("limit", [0, 1, 124, 125, 126, 65535, 65536])
+def test_a_message_at_the_limit_passes(limit: int) -> None:
+    data = b"x" * limit
+    assert decode(frame(FIN | BINARY, data) * 2, codec=new_codec(limit)) == [data, data]
+    halves = frame(BINARY, data[: limit // 2]) + frame(FIN, data[limit // 2 :])
+    assert decode(halves * 2, codec=new_codec(limit)) == [data, data]
+
+
+def test_fragments_count_together() -> None:
+    codec = new_codec(100)
+    assert decode(frame(TEXT, b"x" * 60) + frame(FIN, b"x" * 40), codec=codec) == ["x" * 100]
+    assert decode(frame(TEXT, b"x" * 60), codec=codec) == []
+    assert decode(bytes([FIN, 0x80 | 41]), codec=codec) == [
+        Failure(1009, "Message of 101 bytes; at most 100 are accepted"),
+    ]
+
+
+def test_control_frames_do_not_count() -> None:
+    assert decode(frame(TEXT, b"x") + frame(FIN | PING, b"longer") + frame(FIN), codec=new_codec(1, 2)) == [
+        Ping(b"longer"),
+        "x",
+    ]
+
+
+def test_too_many_fragments_are_1009() -> None:
+    codec = new_codec(max_fragments=3)
+    start = frame(TEXT, b"a") + frame(CONTINUATION, b"b")
+    assert decode(start + frame(FIN, b"c"), codec=codec) == ["abc"]
+    assert decode(start + frame(CONTINUATION, b"c"), codec=codec) == []
+    assert decode(bytes([FIN, 0x80]), codec=codec) == [Failure(1009, "Message in more than 3 fragments")]
+
+
+def test_new_limits_hold_from_the_next_frame_on() -> None:
+    codec = new_codec(10, 1)
+    codec.feed(text("12345") * 3 + frame(BINARY, b"x") + frame(CONTINUATION, b"x") + frame(FIN))
+    events = codec.events()
+    assert next(events) == "12345"
+    codec.max_payload_length = 5
+    assert next(events) == "12345"
+    codec.max_payload_length = 4
+    codec.max_fragments = 2
+    assert list(events) == [Failure(1009, "Message of 5 bytes; at most 4 are accepted")]
+
+
+def test_new_limits_hold_for_a_message_in_fragments() -> None:
+    codec = new_codec(10, 1)
+    assert decode(frame(BINARY, b"12345"), codec=codec) == []
+    codec.max_fragments = 2
+    codec.max_payload_length = 4
+    assert failure_code(frame(FIN), codec=codec) == 1009
+
+
+def test_a_frame_that_was_accepted_is_finished_under_a_lower_limit() -> None:
+    codec = new_codec()
+    sent = frame(FIN | BINARY, b"x" * 500)
+    assert decode(sent[:300], codec=codec) == []
+    codec.max_payload_length = 10
+    assert decode(sent[300:], codec=codec) == [b"x" * 500]
+
+
+# The end.
+
+
+@pytest.mark.parametrize("last", [frame(FIN | CLOSE), frame(FIN | CLOSE, b"\x03\xe8"), b"\xff\xff", b"\x81\x00"])
+def test_nothing_follows_a_close_or_a_failure(last: bytes) -> None:
+    codec = new_codec()
+    assert len(decode(text("a") + last + text("b"), codec=codec)) == 2
+    assert decode(text("c"), codec=codec) == []
+    assert codec.buffered == 0
+
+
+def test_an_iterator_ends_with_the_failure() -> None:
+    codec = new_codec()
+    codec.feed(text("a") + b"\x81\x00" + text("b"))
+    events = codec.events()
+    assert next(events) == "a"
+    assert isinstance(next(events), Failure)
+    codec.feed(text("c"))
+    assert list(events) == []
+
+
+# Laziness.
+
+
+@pytest.mark.parametrize("extra", [frame(FIN | PING), frame(TEXT, b"x") + frame(FIN, b"y"), frame(FIN | BINARY, b"z")])
+def test_a_dropped_iterator_loses_and_repeats_nothing(extra: bytes) -> None:
+    codec = new_codec()
+    sent = (text("a") + extra + text("b" * 130)) * 3
+    codec.feed(sent[:-7])
+    events: list[Event] = []
+    for event in codec.events():
+        events.append(event)
+        if len(events) == 2:
+            break
+    for event in codec.events():
+        events.append(event)
+        break
+    codec.feed(sent[-7:])
+    events += codec.events()
+    assert events == decode(sent)
+
+
+def test_an_iterator_in_use_goes_on_with_what_is_fed() -> None:
+    codec = new_codec()
+    codec.feed(text("a") + text("b") + text("c")[:5])
+    events = codec.events()
+    assert next(events) == "a"
+    codec.feed(text("c")[5:] + text("d")[:1])
+    assert next(events) == "b"
+    assert next(events) == "c"
+    codec.feed(text("d")[1:])
+    assert list(events) == ["d"]
+
+
+def test_nothing_is_decoded_before_it_is_asked_for() -> None:
+    codec = new_codec()
+    codec.feed(text("a") + b"\xff\xff")
+    assert codec.buffered == len(text("a")) + 2
+    assert next(codec.events()) == "a"
+    assert codec.buffered == 2
+
+
+# Memory.
+
+
+def test_a_frame_holds_what_has_arrived_of_it() -> None:
+    codec = new_codec()
+    assert decode(header(FIN | BINARY, 1 << 20), codec=codec) == []
+    assert codec.buffered == 0
+    for read in range(1, 4):
+        assert decode(bytes(65536), codec=codec) == []
+        assert codec.buffered == read * 65536
+
+
+def test_fragments_hold_what_has_arrived_of_them() -> None:
+    codec = new_codec()
+    assert decode(frame(BINARY, b"x" * 10), codec=codec) == []
+    assert codec.buffered == 10
+    assert decode(frame(CONTINUATION, b"x" * 5) + frame(FIN | PING, b"x")[:-1], codec=codec) == []
+    assert codec.buffered == 15 + 6
+
+
+@pytest.mark.parametrize("first", [FIN | TEXT, TEXT])
+def test_a_byte_at_a_time_takes_no_more_memory_than_the_message(first: int) -> None:
+    tracemalloc = pytest.importorskip("tracemalloc")
+    codec = new_codec()
+    pieces = 5_000
+    assert decode(header(first, 1 << 20), codec=codec) == []
+    payload = byte_by_byte(unmask(b"x" * pieces, KEY))
+    tracemalloc.start()
+    try:
+        assert decode(*payload, codec=codec) == []
+        held, _peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert codec.buffered == pieces
+    assert held < 3 * pieces  # a list of bytes would take 8 for each

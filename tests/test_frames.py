@@ -1,0 +1,123 @@
+"""Frames built by hand: each is what RFC 6455 draws, and a wsproto client reads the same payload out of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings, strategies as st
+from wsproto.connection import CLIENT, Connection
+from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
+
+from trio_bunws._wire.frames import (
+    BLOCK,
+    SHORT_MASKS,
+    binary_frame,
+    close_frame,
+    ping_frame,
+    pong_frame,
+    text_frame,
+    unmask,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LENGTHS = [0, 1, 125, 126, 127, 65535, 65536, 70000]
+
+
+def read(frame: bytes) -> list[object]:
+    connection = Connection(CLIENT)
+    connection.receive_data(frame)
+    return list(connection.events())
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_a_client_reads_text(length: int) -> None:
+    text = "x" * length
+    assert "".join(event.data for event in read(text_frame(text.encode())) if isinstance(event, TextMessage)) == text
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_a_client_reads_bytes(length: int) -> None:
+    data = bytes(index % 251 for index in range(length))
+    assert b"".join(event.data for event in read(binary_frame(data)) if isinstance(event, BytesMessage)) == data
+
+
+@pytest.mark.parametrize("build", [text_frame, binary_frame])
+@pytest.mark.parametrize(
+    ("length", "header"),
+    [
+        (0, "00"),
+        (125, "7d"),
+        (126, "7e007e"),
+        (65535, "7effff"),
+        (65536, "7f0000000000010000"),
+    ],
+)
+def test_the_length_is_in_its_shortest_form(build: Callable[[bytes], bytes], length: int, header: str) -> None:
+    frame = build(bytes(length))
+    assert frame[1:-length or None] == bytes.fromhex(header)
+
+
+def test_the_first_byte_is_the_final_bit_and_the_opcode() -> None:
+    frames = [text_frame(b""), binary_frame(b""), close_frame(1000, ""), ping_frame(b""), pong_frame(b"")]
+    assert [frame[0] for frame in frames] == [0x81, 0x82, 0x88, 0x89, 0x8A]
+    assert [frame[0] for frame in (text_frame(bytes(126)), binary_frame(bytes(126)))] == [0x81, 0x82]
+
+
+@pytest.mark.parametrize("payload", [b"", b"hello", bytes(125)])
+def test_a_client_reads_pings_and_pongs(payload: bytes) -> None:
+    assert read(ping_frame(payload)) == [Ping(payload)]
+    assert read(pong_frame(payload)) == [Pong(payload)]
+
+
+@pytest.mark.parametrize("code", [None, 1005])
+def test_a_close_without_a_code_is_empty(code: int | None) -> None:
+    assert close_frame(code, "not told") == b"\x88\x00"
+
+
+def test_a_client_reads_code_and_reason_of_a_close() -> None:
+    assert read(close_frame(4000, "tschüss")) == [CloseConnection(4000, "tschüss")]
+    assert read(close_frame(1000, "")) == [CloseConnection(1000, "")]
+
+
+def test_a_reason_over_123_bytes_is_cut_between_characters() -> None:
+    assert read(close_frame(1000, "ä" * 100)) == [CloseConnection(1000, "ä" * 61)]
+
+
+def plain_xor(data: bytes, key: bytes, offset: int) -> bytes:
+    return bytes(byte ^ key[(offset + index) % 4] for index, byte in enumerate(data))
+
+
+@given(data=st.binary(max_size=300), key=st.binary(min_size=4, max_size=4), offset=st.integers(0, 9))
+def test_unmask_is_xor_with_the_repeated_key_from_the_offset_on(data: bytes, key: bytes, offset: int) -> None:
+    assert unmask(data, key, offset) == plain_xor(data, key, offset)
+
+
+@settings(max_examples=30)
+@given(blocks=st.integers(0, 3), more=st.integers(-5, 5), offset=st.integers(0, 9))
+def test_unmask_is_the_same_across_blocks(blocks: int, more: int, offset: int) -> None:
+    data = bytes(range(251)) * (4 * BLOCK // 251)
+    data = data[: max(0, blocks * BLOCK + more)]
+    assert unmask(data, b"\x01\xf2\x33\x84", offset) == plain_xor(data, b"\x01\xf2\x33\x84", offset)
+
+
+def test_a_mask_of_zeros_leaves_the_bytes_alone() -> None:
+    data = bytes(100_000)
+    assert unmask(data, bytes(4), 3) is data
+
+
+@given(payload=st.binary(max_size=125), key=st.binary(min_size=4, max_size=4))
+def test_the_table_of_short_masks_takes_the_mask_off(payload: bytes, key: bytes) -> None:
+    mask = SHORT_MASKS[0x80 | len(payload)]
+    assert mask is not None
+    size, key_shift, repeat, excess = mask
+    assert size == 6 + len(payload)
+    masked = int.from_bytes(key + plain_xor(payload, key, 0))
+    assert masked >> key_shift == int.from_bytes(key)
+    assert (masked ^ ((masked >> key_shift) * repeat >> excess)).to_bytes(len(payload)) == payload
+
+
+def test_the_table_of_short_masks_has_no_row_for_other_frames() -> None:
+    assert [byte for byte in range(256) if SHORT_MASKS[byte] is not None] == list(range(0x80, 0x80 + 126))
