@@ -57,7 +57,7 @@ def test_a_client_reads_bytes(length: int) -> None:
 )
 def test_the_length_is_in_its_shortest_form(build: Callable[[bytes], bytes], length: int, header: str) -> None:
     frame = build(bytes(length))
-    assert frame[1:-length or None] == bytes.fromhex(header)
+    assert frame[1 : -length or None] == bytes.fromhex(header)
 
 
 def test_the_first_byte_is_the_final_bit_and_the_opcode() -> None:

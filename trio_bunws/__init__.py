@@ -5,6 +5,7 @@ This file only re-exports; the modules with an underscore are the implementation
 
 from trio_bunws._close import CloseFrame as CloseFrame, CloseInfo as CloseInfo
 from trio_bunws._endpoint import SocketStatistics as SocketStatistics
+from trio_bunws._engine import ServerStatistics as ServerStatistics
 from trio_bunws._errors import (
     BrokerError as BrokerError,
     BunwsError as BunwsError,
@@ -23,7 +24,7 @@ from trio_bunws._options import (
 from trio_bunws._request import Request as Request
 from trio_bunws._response import Response as Response
 from trio_bunws._serve import open_server as open_server, serve as serve
-from trio_bunws._server import Server as Server, ServerStatistics as ServerStatistics
+from trio_bunws._server import Server as Server
 from trio_bunws._status import (
     MessageBackpressured as MessageBackpressured,
     MessageDropped as MessageDropped,
@@ -40,4 +41,3 @@ __version__ = "0.1.0"
 for _public in list(globals().values()):
     if getattr(_public, "__module__", "").startswith(f"{__name__}."):
         _public.__module__ = __name__
-del _public

@@ -7,7 +7,7 @@ frames the codec's, deadlines the sweeper's; here is decided what each event mea
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import attrs
 import trio
@@ -108,7 +108,10 @@ class Connection(Generic[T]):
             await self._read()
             await self._write_rest()
         finally:
-            await self._finish()
+            # Three times: handlers may still run, then be slow to be cancelled, then comes an async close handler.
+            at_most = engine.limits.close_timeout
+            with trio.CancelScope(deadline=trio.current_time() + 3 * at_most, shield=True):
+                await self._finish(at_most)
 
     # Reading
 
@@ -226,22 +229,21 @@ class Connection(Generic[T]):
 
     # The end
 
-    async def _finish(self) -> None:
+    async def _finish(self, at_most: float) -> None:
         """Whatever happened: end tasks and handlers, and call the close handler."""
         engine = self._engine
         ws = self.ws
-        timeout = engine.limits.close_timeout
         ending = ws._end()
         engine.sweeper.watch(self, None)
         try:
             self._end_input()
             self._tasks.cancel(Role.SERVICE)
-            with trio.CancelScope(deadline=trio.current_time() + timeout, shield=True):
+            with trio.move_on_after(at_most):
                 await self._tasks.join(Role.HANDLER)
             self._tasks.cancel(Role.HANDLER)
-            with trio.CancelScope(deadline=trio.current_time() + timeout, shield=True):
+            with trio.move_on_after(at_most):
                 await self._tasks.join(*Role)
-            await self._dispatcher.closed(ending, timeout)
+            await self._dispatcher.closed(ending, at_most)
         finally:
             engine.connections.discard(self)
             engine.totals.add(ws.statistics())

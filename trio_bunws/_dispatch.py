@@ -1,4 +1,4 @@
-"""Calls one socket's handlers: plain ones at once, `async` ones in tasks beside the reader, and deals with what they raise.
+"""Calls one socket's handlers, plain ones at once and `async` ones in tasks beside the reader; and deals with failures.
 
 `open`, messages and `close` run one at a time and in order; `drain`, `ping` and `pong` run beside them, each never
 overlapping itself. `_connection.py` says what happened; nothing here reads, writes or decides about the connection but
@@ -176,15 +176,15 @@ class Dispatcher(Generic[T]):
         except trio.EndOfChannel:
             raise self._ws._closed_error() from None
 
-    async def closed(self, ending: CloseInfo, timeout: float) -> None:
-        """The connection is over and no other handler runs: call `close`, an async one for at most `timeout` seconds."""
+    async def closed(self, ending: CloseInfo, at_most: float) -> None:
+        """The connection is over, no other handler runs: call `close`, an async one for `at_most` so many seconds."""
         calls = self._slot.calls
         if calls.close is None:
             return
         try:
             result = calls.close(self._ws, ending.code, ending.reason)
             if calls.close_async:
-                with trio.CancelScope(deadline=trio.current_time() + timeout, shield=True):
+                with trio.move_on_after(at_most):
                     await cast("Awaitable[None]", result)
             else:
                 refuse_awaitable(result)

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from attrs import frozen
+
 from trio_bunws._hub import Hub
 from trio_bunws._liveness import Sweeper
+from trio_bunws._topics import CLEAR
 
 if TYPE_CHECKING:
     import trio
@@ -42,6 +45,32 @@ class Totals:
         self.drops += statistics.drops
 
 
+@frozen
+class ServerStatistics:
+    """Counts since the server began, and of now; `Server.statistics` returns it."""
+
+    connections: int
+    """TCP connections open now, HTTP ones included."""
+    websockets: int
+    """WebSocket connections open or closing now."""
+    messages_in: int
+    """Messages received."""
+    messages_out: int
+    """Messages accepted for sending, once per receiver."""
+    bytes_in: int
+    """Bytes received on WebSockets, frame headers included."""
+    bytes_out: int
+    """Bytes written on WebSockets, frame headers included."""
+    drops: int
+    """Messages dropped because a receiver was over its backpressure limit."""
+    backpressured_sockets: int
+    """Sockets that have unsent bytes now."""
+    topics: int
+    """Topics that have a subscriber now."""
+    refused_subscriptions: int
+    """Subscriptions refused because of `limits.max_topics_per_socket`."""
+
+
 class Engine(Generic[T]):
     """The shared parts; `nursery` is that of the sockets and outlives each of them."""
 
@@ -56,3 +85,21 @@ class Engine(Generic[T]):
         self.totals: Final = Totals()
         self.connections: Final[set[Connection[T]]] = set()
         """The open and closing WebSocket connections."""
+
+    def statistics(self, connections: int) -> ServerStatistics:
+        """Return the counts of all sockets, past and present; `connections` are the open TCP connections."""
+        sockets = [connection.ws for connection in self.connections]
+        each = [ws.statistics() for ws in sockets]
+        totals = self.totals
+        return ServerStatistics(
+            connections=connections,
+            websockets=len(sockets),
+            messages_in=totals.messages_in + sum(one.messages_in for one in each),
+            messages_out=totals.messages_out + sum(one.messages_out for one in each),
+            bytes_in=totals.bytes_in + sum(one.bytes_in for one in each),
+            bytes_out=totals.bytes_out + sum(one.bytes_out for one in each),
+            drops=totals.drops + sum(one.drops for one in each),
+            backpressured_sockets=sum(ws._outbox.pressure > CLEAR for ws in sockets),
+            topics=len(self.hub.topics),
+            refused_subscriptions=self.hub.refused_subscriptions,
+        )

@@ -298,3 +298,20 @@ class HandlerSlot(Generic[T]):
         """Use ``handler`` from the next event on."""
         self.handler: WebSocketHandler[T] = handler
         self.calls: Calls[T] = handler._calls
+
+
+class Unset:
+    """The type of `UNSET`."""
+
+
+UNSET: Final = Unset()
+"""Stands for an argument of `reload` that was not given; `None` is a value."""
+
+
+def check_handlers(method: str, fetch: object, websocket: object, error: object) -> None:
+    """Raise `TypeError` unless these are what `serve` and `reload` take."""
+    for name, value in (("fetch", fetch), ("error", error)):
+        if value is not None and value is not UNSET and not callable(value):
+            raise TypeError(f"{method} expects {name} to be a function or None, not {value!r}")
+    if websocket is not UNSET and not isinstance(websocket, WebSocketHandler):
+        raise TypeError(f"{method} expects websocket to be a WebSocketHandler, not {websocket!r}")

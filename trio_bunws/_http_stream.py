@@ -154,9 +154,7 @@ class HttpStream:
             trio.BrokenResourceError: if the client is gone.
         """
         try:
-            interim = self._http.accept_body()
-            if interim:
-                await self._transport.send_all(interim)
+            await self._accept_body()
             chunk = await self._read_chunk()
             self._body_size += len(chunk)
             if self._body_size > self._max_body_size:
@@ -165,6 +163,11 @@ class HttpStream:
             self.failure = exc
             raise
         return chunk
+
+    async def _accept_body(self) -> None:
+        interim = self._http.accept_body()
+        if interim:
+            await self._transport.send_all(interim)
 
     async def _read_chunk(self) -> bytes:
         while (chunk := self._http.next_body()) is None:
@@ -186,11 +189,14 @@ class HttpStream:
         Raises:
             HttpError: 500, to be refused, if nothing has been sent yet when it fails. Later it is aborted.
         """
+        body = response._body
+        if not isinstance(body, (bytes, FileBody)):
+            # It may be made of the request's body, and once the head is sent it is too late to ask for that.
+            await self._accept_body()
         left = self._http.body_left
         # What cannot be read away hides the next request; and a client that still waits for "100 Continue" may send
         # its body or not.
         close = last or (left is not None and left > DRAIN_LIMIT) or self._http.awaits_continue
-        body = response._body
         try:
             if isinstance(body, bytes):
                 await self._send_bytes(request, response, body, close=close)

@@ -1,8 +1,8 @@
 """The hub of a server: publishing to topics, and writing at the end of each scheduler tick what the tick has collected.
 
 Publishes go into the tick's log, sockets with frames of their own into the list of dirty sockets; one task, `Hub.run`,
-is woken once and hands all of it out, one joined write per socket. Order per socket holds because whatever a socket does
-itself first applies the log, from that socket's cursor, to its own outbox (uWebSockets' TopicTree is the model).
+is woken once and hands all of it out, one joined write per socket. Order per socket holds because whatever a socket
+does itself first applies the log, from that socket's cursor, to its own outbox (uWebSockets' TopicTree is the model).
 """
 
 from __future__ import annotations

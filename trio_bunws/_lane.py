@@ -79,7 +79,7 @@ class Lane(Generic[J]):
         spawn: Callable[[Callable[[], Awaitable[None]]], None],
         made_room: Callable[[], None],
     ) -> None:
-        """`handle` does one job, `spawn` starts a task, `made_room` is called when a job begins and when none is left."""
+        """`handle` does one job, `spawn` starts a task, `made_room` is called when a job begins, and after the last."""
         self._handle: Final = handle
         self._spawn: Final = spawn
         self._made_room: Final = made_room

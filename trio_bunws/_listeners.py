@@ -9,6 +9,7 @@ import os
 import socket
 import stat
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import trio
@@ -63,7 +64,7 @@ class ListeningSocket:
             self._socket.close()
             if self._path is not None:
                 with suppress(OSError):
-                    os.unlink(self._path)
+                    os.unlink(self._path)  # noqa: PTH108 - one quick system call, not worth a thread
 
 
 class ListeningStreams:
@@ -81,9 +82,7 @@ class ListeningStreams:
         await trio.aclose_forcefully(self._listener)
 
 
-async def listen_tcp(
-    hostname: str, port: int, *, reuse_port: bool, scheme: str
-) -> tuple[list[Listening], Address]:
+async def listen_tcp(hostname: str, port: int, *, reuse_port: bool, scheme: str) -> tuple[list[Listening], Address]:
     """Listen on a host's addresses; `port` 0 picks one free port for all of them. A checkpoint. Raises `OSError`."""
     found = await trio.socket.getaddrinfo(hostname, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
@@ -128,7 +127,7 @@ def listen_unix(path: str | os.PathLike[str]) -> tuple[list[Listening], Address]
 def _remove_stale(name: str) -> None:
     """Remove a socket's file if nobody listens there; anything else is left for `bind` to complain of."""
     try:
-        if not stat.S_ISSOCK(os.stat(name).st_mode):
+        if not stat.S_ISSOCK(Path(name).stat().st_mode):
             return
     except FileNotFoundError:
         return
@@ -137,7 +136,7 @@ def _remove_stale(name: str) -> None:
         try:
             probe.connect(name)
         except ConnectionRefusedError:
-            os.unlink(name)
+            Path(name).unlink()
         except BlockingIOError:
             pass  # its queue is full, so it is alive
 

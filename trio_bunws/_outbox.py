@@ -8,7 +8,7 @@ writer empties it.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 import trio
 
@@ -32,10 +32,8 @@ CONTROL_RESERVE: Final = 64 * 1024
 class Sink(Protocol):
     """The writing half of a transport."""
 
-    @property
-    def direct(self) -> bool:
-        """True: `try_write` tells at once what the kernel took. False: it hands the bytes to a writer that is idle."""
-        ...
+    direct: ClassVar[bool]
+    """True: `try_write` tells at once what the kernel took. False: it hands the bytes to a writer that is idle."""
 
     def try_write(self, data: bytes | bytearray | memoryview) -> int:
         """Take as many of the bytes as possible without waiting, and return how many."""

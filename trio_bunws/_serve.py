@@ -17,17 +17,17 @@ import attrs
 import trio
 
 from trio_bunws._engine import Engine
-from trio_bunws._handlers import HandlerSlot, WebSocketHandler
+from trio_bunws._handlers import UNSET, HandlerSlot, WebSocketHandler, check_handlers
 from trio_bunws._listeners import listen_tcp, listen_unix, wrap_listeners
 from trio_bunws._options import Limits, check_bool, check_int, check_timeout
-from trio_bunws._server import MAX_TIMEOUT, UNSET, Server, check_handlers, inside
+from trio_bunws._server import MAX_TIMEOUT, Server, inside
 from trio_bunws._session import Session
 from trio_bunws._transport import Transport, start_tls
 from trio_bunws._wire.http import error_response
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncGenerator, Iterable
 
     from trio_bunws._listeners import Address, Listening
     from trio_bunws._server import Fetch, OnError
@@ -128,7 +128,7 @@ async def open_server(
     limits: Limits = LIMITS,
     max_request_body_size: int = MAX_BODY,
     idle_timeout: float = 10.0,
-) -> AsyncIterator[Server[T]]:
+) -> AsyncGenerator[Server[T]]:
     """Serve while the `async with` block runs; it yields the `Server`, which listens already (beyond Bun).
 
     Leaving the block is `stop(True)`, and waits for the end; leaving it by an exception or cancellation does the same
@@ -145,7 +145,9 @@ async def open_server(
         raise TypeError(f"serve expects limits to be a Limits, not {limits!r}")
     if tls is not None and not isinstance(tls, ssl.SSLContext):
         raise TypeError(f"serve expects tls to be an ssl.SSLContext, not {tls!r}")
-    places, address = await listen(hostname, port, unix, reuse_port, tls, listeners)
+    places, address = await listen(
+        hostname=hostname, port=port, unix=unix, reuse_port=reuse_port, tls=tls, listeners=listeners
+    )
     run = Run(
         fetch=fetch,
         websocket=websocket,
@@ -177,6 +179,7 @@ async def open_server(
 
 
 async def listen(
+    *,
     hostname: str,
     port: int,
     unix: str | os.PathLike[str] | None,
@@ -186,7 +189,11 @@ async def listen(
 ) -> tuple[list[Listening], Address]:
     """Check where `serve` is to listen, and begin to."""
     scheme = "http" if tls is None else "https"
-    named = [name for name, value, default in (("hostname", hostname, HOSTNAME), ("port", port, PORT)) if value is not default]
+    named = [
+        name
+        for name, value, default in (("hostname", hostname, HOSTNAME), ("port", port, PORT))
+        if value is not default
+    ]
     if listeners is not None:
         if unix is not None:
             named.append("unix")
@@ -225,7 +232,7 @@ class Run(Generic[T]):
     places: list[Listening]
     address: Address
     server: Server[T] = attrs.field(init=False)
-    # Shielded, so that sockets can be closed in order when the surroundings are cancelled: `end` sets its deadline then.
+    # Shielded, so that sockets are closed in order when the surroundings are cancelled: `end` sets its deadline then.
     scope: trio.CancelScope = attrs.field(init=False, factory=partial(trio.CancelScope, shield=True, deadline=math.inf))
 
     async def run(self, task_status: trio.TaskStatus[Server[T]]) -> None:
@@ -243,7 +250,8 @@ class Run(Generic[T]):
                     server._stopped.set()
                     sockets.cancel_scope.cancel()
         finally:
-            await self._close_places()
+            with trio.CancelScope(deadline=trio.current_time() + self.limits.close_timeout, shield=True):
+                await self._close_places()
 
     def end(self, within: float) -> None:
         """Stop and close everything; what is not done after so many seconds is cancelled."""

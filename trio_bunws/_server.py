@@ -11,17 +11,14 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, TypeVarTuple, final
 
 import trio
-from attrs import frozen
 
 from trio_bunws._close import CloseFrame, CloseInfo, check_close_code, cut_reason
 from trio_bunws._connection import Connection
 from trio_bunws._endpoint import ABNORMAL
-from trio_bunws._engine import Engine
-from trio_bunws._handlers import WebSocketHandler, is_async_callable
+from trio_bunws._handlers import UNSET, Unset, check_handlers, is_async_callable
 from trio_bunws._options import check_bool, check_timeout
 from trio_bunws._payload import check_compress, check_topic, encode_message
 from trio_bunws._request import Request, Upgrade
-from trio_bunws._topics import CLEAR
 from trio_bunws._wire.frames import binary_frame, text_frame
 from trio_bunws._wire.upgrade import response_101, select_subprotocol
 
@@ -30,7 +27,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from trio_bunws._handlers import HandlerSlot
+    from trio_bunws._engine import Engine, ServerStatistics
+    from trio_bunws._handlers import HandlerSlot, WebSocketHandler
     from trio_bunws._headers import HeadersLike
     from trio_bunws._options import Limits
     from trio_bunws._response import Response
@@ -42,45 +40,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 logger = logging.getLogger("trio_bunws.server")
-Fetch: TypeAlias = "Callable[[Request, Server[T]], Response | None | Awaitable[Response | None]]"
-OnError: TypeAlias = "Callable[[Exception], Response | None | Awaitable[Response | None]]"
+Fetch: TypeAlias = "Callable[[Request, Server[T]], Response | Awaitable[Response | None] | None]"
+OnError: TypeAlias = "Callable[[Exception], Response | Awaitable[Response | None] | None]"
 inside: ContextVar[Server[Any] | None] = ContextVar("inside", default=None)
 """The server whose task this is: it cannot wait for the end of that server."""
 MAX_TIMEOUT: Final = 86_400.0
-
-
-class Unset:
-    """The type of `UNSET`."""
-
-
-UNSET: Final = Unset()
-"""Stands for an argument of `reload` that was not given; `None` is a value."""
-
-
-@frozen
-class ServerStatistics:
-    """Counts since the server began, and of now; `Server.statistics` returns it."""
-
-    connections: int
-    """TCP connections open now, HTTP ones included."""
-    websockets: int
-    """WebSocket connections open or closing now."""
-    messages_in: int
-    """Messages received."""
-    messages_out: int
-    """Messages accepted for sending, once per receiver."""
-    bytes_in: int
-    """Bytes received on WebSockets, frame headers included."""
-    bytes_out: int
-    """Bytes written on WebSockets, frame headers included."""
-    drops: int
-    """Messages dropped because a receiver was over its backpressure limit."""
-    backpressured_sockets: int
-    """Sockets that have unsent bytes now."""
-    topics: int
-    """Topics that have a subscriber now."""
-    refused_subscriptions: int
-    """Subscriptions refused because of `limits.max_topics_per_socket`."""
 
 
 @final
@@ -272,22 +236,7 @@ class Server(Generic[T]):
 
     def statistics(self) -> ServerStatistics:
         """Return counts since the server began, and of now (beyond Bun). Looks at every socket."""
-        engine = self._engine
-        sockets = [connection.ws for connection in engine.connections]
-        each = [ws.statistics() for ws in sockets]
-        totals = engine.totals
-        return ServerStatistics(
-            connections=self._connections,
-            websockets=len(sockets),
-            messages_in=totals.messages_in + sum(one.messages_in for one in each),
-            messages_out=totals.messages_out + sum(one.messages_out for one in each),
-            bytes_in=totals.bytes_in + sum(one.bytes_in for one in each),
-            bytes_out=totals.bytes_out + sum(one.bytes_out for one in each),
-            drops=totals.drops + sum(one.drops for one in each),
-            backpressured_sockets=sum(ws._outbox.pressure > CLEAR for ws in sockets),
-            topics=len(engine.hub.topics),
-            refused_subscriptions=engine.hub.refused_subscriptions,
-        )
+        return self._engine.statistics(self._connections)
 
     def start_soon(self, async_fn: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> None:
         """Run a task until the server has stopped (beyond Bun); an exception in it is logged.
@@ -306,9 +255,9 @@ class Server(Generic[T]):
     def reload(
         self,
         *,
-        fetch: Fetch[T] | None | Unset = UNSET,
+        fetch: Fetch[T] | Unset | None = UNSET,
         websocket: WebSocketHandler[T] | Unset = UNSET,
-        error: OnError | None | Unset = UNSET,
+        error: OnError | Unset | None = UNSET,
     ) -> None:
         """Swap handlers and options, for open sockets too, from the next event on. What is not given stays.
 
@@ -434,12 +383,3 @@ class Stopping:
                 "the end of the server would wait for this handler: await stop() in a task of server.start_soon"
             )
         return self._server._stopped.wait().__await__()
-
-
-def check_handlers(method: str, fetch: object, websocket: object, error: object) -> None:
-    """Raise `TypeError` unless these are what `serve` and `reload` take."""
-    for name, value in (("fetch", fetch), ("error", error)):
-        if value is not None and value is not UNSET and not callable(value):
-            raise TypeError(f"{method} expects {name} to be a function or None, not {value!r}")
-    if websocket is not UNSET and not isinstance(websocket, WebSocketHandler):
-        raise TypeError(f"{method} expects websocket to be a WebSocketHandler, not {websocket!r}")

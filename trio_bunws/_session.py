@@ -121,12 +121,13 @@ class Session(Generic[T]):
     async def _ask(self, stream: HttpStream, request: Request) -> Response | None:
         """Ask the application; return None if it has upgraded the request, or if what it returned is logged."""
         server = self._server
-        if server._fetch is None:
+        fetch, is_async = server._fetch, server._fetch_async  # before it reloads itself
+        if fetch is None:
             request._answered = True
             return _without_fetch(request)
         try:
-            result: object = server._fetch(request, server)
-            if server._fetch_async:
+            result: object = fetch(request, server)
+            if is_async:
                 result = await cast("Awaitable[object]", result)
         except Exception as exc:
             request._answered = True
@@ -150,10 +151,11 @@ class Session(Generic[T]):
     async def _on_error(self, request: Request, exc: Exception) -> Response | None:
         """Ask the application for the response to an exception of `fetch`; None: it has none, and that is logged."""
         server = self._server
-        if server._error is not None:
+        on_error, is_async = server._error, server._error_async
+        if on_error is not None:
             try:
-                result: object = server._error(exc)
-                if server._error_async:
+                result: object = on_error(exc)
+                if is_async:
                     result = await cast("Awaitable[object]", result)
             except Exception:
                 logger.exception("the error handler failed for %r", request)

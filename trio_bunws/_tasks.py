@@ -40,9 +40,7 @@ class TaskGroup:
         self._scopes[scope] = role
         self._nursery.start_soon(self._run, scope, async_fn)
 
-    async def start(
-        self, role: Role, async_fn: Callable[[trio.TaskStatus[object]], Awaitable[object]]
-    ) -> object:
+    async def start(self, role: Role, async_fn: Callable[[trio.TaskStatus[object]], Awaitable[object]]) -> object:
         """Start a task, and return what it calls `task_status.started()` with."""
         scope = trio.CancelScope()
         self._scopes[scope] = role

@@ -41,14 +41,14 @@ EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.E
 
 @frozen
 class SocketAddress:
-    """A peer's address, as `Server.request_ip` returns it (Bun: `SocketAddress`).
-
-    `address` is the IP address as text, `family` is `"IPv4"` or `"IPv6"`, `port` the TCP port.
-    """
+    """A peer's address, as `Server.request_ip` returns it (Bun: `SocketAddress`)."""
 
     address: str
+    """The IP address, as text."""
     family: Literal["IPv4", "IPv6"]
+    """The kind of address."""
     port: int
+    """The TCP port."""
 
 
 class Transport(ABC):
@@ -98,7 +98,7 @@ class Transport(ABC):
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Send the end of the stream, wait shortly for the peer's, and close. Idempotent; takes `LINGER_TIME` at most."""
+        """Send the end of the stream, wait `LINGER_TIME` at most for the peer's, and close. Idempotent."""
 
 
 class SocketTransport(Transport):
@@ -337,18 +337,18 @@ def own_listener(listener: trio.SocketListener) -> socket.socket:
     return sock
 
 
-async def start_tls(transport: Transport, context: ssl.SSLContext, timeout: float) -> Transport:
+async def start_tls(transport: Transport, context: ssl.SSLContext, within: float) -> Transport:
     """Return the connection with TLS over it, its handshake done.
 
-    Raises `trio.BrokenResourceError` if the handshake fails, or takes more than `timeout` seconds; `transport` is
+    Raises `trio.BrokenResourceError` if the handshake fails, or takes more than `within` seconds; `transport` is
     closed then.
     """
     stream = trio.SSLStream(transport.to_stream(), context, server_side=True, https_compatible=True)
-    with trio.move_on_after(timeout):
+    with trio.move_on_after(within):
         try:
             await stream.do_handshake()
         except BaseException:
             await trio.aclose_forcefully(stream)
             raise
         return StreamTransport(stream, transport.remote, tls=True)
-    raise trio.BrokenResourceError(f"the TLS handshake took more than {timeout} s")
+    raise trio.BrokenResourceError(f"the TLS handshake took more than {within} s")

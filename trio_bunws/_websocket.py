@@ -16,9 +16,10 @@ from trio_bunws._status import DROPPED, ReadyState, SendStatus
 from trio_bunws._wire.frames import binary_frame, text_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Generator
+    from typing import Self
 
-    from typing_extensions import Buffer, Self
+    from typing_extensions import Buffer
 
     from trio_bunws._handlers import HandlerSlot
     from trio_bunws._hub import Hub
@@ -180,7 +181,7 @@ class ServerWebSocket(Endpoint, Generic[T]):
             return callback(self)
 
     @contextmanager
-    def corked(self) -> Iterator[None]:
+    def corked(self) -> Generator[None]:
         """Write in one piece all that is sent within the `with` block (beyond Bun). Blocks may be nested.
 
         In an `async` block frames wait while it waits, until it ends or 16 KiB have come together.
