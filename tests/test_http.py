@@ -222,6 +222,7 @@ def test_a_request_without_body_has_ended() -> None:
         http = protocol(data)
         http.next_head()
         assert http.body_left == 0
+        assert http.body_done
         assert http.next_body() == b""
 
 
@@ -236,7 +237,10 @@ def test_a_body_with_a_length_ends_there() -> None:
     assert http.body_left == 5
     http.feed(b"56789" + head(HOST, line=b"GET /next HTTP/1.1"))
     assert http.next_body() == b"56789"
+    assert http.body_left == 0
+    assert not http.body_done
     assert http.next_body() == http.next_body() == b""
+    assert http.body_done
     assert finish(http)
     result = http.next_head()
     assert result is not None

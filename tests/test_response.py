@@ -217,6 +217,13 @@ def test_without_root_links_are_followed(root: Path) -> None:
     assert content(opened(root / "link", None)) == b"secret"
 
 
+def test_the_type_is_that_of_the_name_asked_for_not_of_a_links_target(root: Path) -> None:
+    (root / "page.html").symlink_to(root / "a.txt")
+    file = opened("page.html", root)
+    assert Headers(file.fields)["content-type"] == "text/html;charset=utf-8"
+    assert content(file) == b"0123456789"
+
+
 def test_a_failure_of_the_system_is_no_404(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_args: object) -> int:
         raise OSError(errno.EIO, "broken")
@@ -345,6 +352,7 @@ def test_a_range_is_always_inside_the_file(value: str, size: int) -> None:
         ("/x/a#b?c.svg", "image/svg+xml"),
         ("/x/a.tar.gz", "application/gzip"),
         ("/x/a.tar.xz", "application/octet-stream"),
+        ("data:x.html", "text/html;charset=utf-8"),
         ("/x/none", "application/octet-stream"),
     ],
 )

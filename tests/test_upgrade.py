@@ -103,7 +103,8 @@ def test_another_version_is_told_ours(version: str) -> None:
     result = check_handshake(handshake_head(Sec_WebSocket_Version=version))
     assert isinstance(result, Refusal)
     assert result.status == 426
-    assert result.fields == [(b"Sec-WebSocket-Version", b"13")]
+    assert result.fields[0] == (b"Sec-WebSocket-Version", b"13")
+    assert (b"Upgrade", b"websocket") in result.fields
     assert isinstance(check_handshake(handshake_head(without="Sec-WebSocket-Version")), Refusal)
 
 

@@ -30,11 +30,11 @@ class Totals:
     __slots__ = ("bytes_in", "bytes_out", "drops", "messages_in", "messages_out")
 
     def __init__(self) -> None:
-        self.messages_in = 0
-        self.messages_out = 0
-        self.bytes_in = 0
-        self.bytes_out = 0
-        self.drops = 0
+        self.messages_in: int = 0
+        self.messages_out: int = 0
+        self.bytes_in: int = 0
+        self.bytes_out: int = 0
+        self.drops: int = 0
 
     def add(self, statistics: SocketStatistics) -> None:
         """Add what one connection has done."""

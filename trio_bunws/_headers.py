@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final, TypeAlias, TypeVar, Union, cast, overload
+from typing import ClassVar, Final, TypeAlias, TypeVar, Union, cast, overload
 
 D = TypeVar("D")
 
@@ -128,7 +128,7 @@ class Headers:
             (lower, value) for lower, _, value in other._items
         ]
 
-    __hash__ = None  # type: ignore[assignment]  # mutable
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]  # mutable
 
     def __repr__(self) -> str:
         return f"Headers({self.items()!r})"
@@ -208,7 +208,7 @@ class MultiDict:
             return NotImplemented
         return self._items == other._items
 
-    __hash__ = None  # type: ignore[assignment]  # holds a list
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]  # holds a list
 
     def __repr__(self) -> str:
         return f"MultiDict({self._items!r})"

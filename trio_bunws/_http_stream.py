@@ -116,7 +116,7 @@ class HttpStream:
     async def refuse(self, status: int, reason: str, fields: list[tuple[bytes, bytes]] | None = None) -> None:
         """Send a plain response, the connection's last."""
         with trio.move_on_after(self._limits.header_timeout):
-            await self._transport.send_all(error_response(status, reason, fields))
+            await self._transport.send_all(error_response(status, reason, [*(fields or ()), _date_field()]))
 
     def answering(self, head: RequestHead, timeout: float) -> trio.CancelScope:
         """Return the scope to answer a request in: cancelled after ``timeout`` seconds without progress (0: never).
@@ -170,12 +170,17 @@ class HttpStream:
             await self._transport.send_all(interim)
 
     async def _read_chunk(self) -> bytes:
-        while (chunk := self._http.next_body()) is None:
+        chunk = self._http.next_body()
+        if chunk is not None:
+            # One read may hold ten thousand chunks; the others have their turn between them.
+            await trio.lowlevel.checkpoint()
+        while chunk is None:
             data = await self._transport.receive()
             if not data:
                 raise trio.BrokenResourceError("the client ended the connection inside a body")
             self._http.feed(data)
             self._progress()
+            chunk = self._http.next_body()
         return chunk
 
     def _too_large(self) -> HttpError:
@@ -220,8 +225,8 @@ class HttpStream:
         room = DRAIN_LIMIT
         if self._http.keeps_alive:
             try:
-                while room >= 0 and (chunk := await self._read_chunk()):
-                    room -= len(chunk)
+                while room >= 0 and not self._http.body_done:
+                    room -= len(await self._read_chunk())
             except HttpError as exc:
                 logger.info("%s: unread body: %s", self._transport.remote, exc)
         return self._http.next_cycle()
@@ -288,8 +293,12 @@ def _deadline(timeout: float) -> float:
 def _fields(headers: Headers) -> list[tuple[bytes, bytes]]:
     fields = headers.raw()
     if "date" not in headers:
-        fields.append((b"Date", _date(int(time.time()))))
+        fields.append(_date_field())
     return fields
+
+
+def _date_field() -> tuple[bytes, bytes]:
+    return b"Date", _date(int(time.time()))
 
 
 @lru_cache(maxsize=1)

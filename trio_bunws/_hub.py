@@ -54,7 +54,7 @@ class Hub:
         self.topics: Final[TopicIndex[Subscriber]] = TopicIndex()
         self._log: Final[TickLog[Subscriber]] = TickLog()
         self._dirty: list[Subscriber] = []
-        self.refused_subscriptions = 0
+        self.refused_subscriptions: int = 0
         """Subscriptions refused because a socket had too many topics."""
         self._awake = False
         self._bell, self._waiting = trio.open_memory_channel[None](1)

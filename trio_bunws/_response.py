@@ -74,8 +74,8 @@ class Response:
         headers: HeadersLike | None = None,
     ) -> None:
         self._body: bytes | AsyncIterable[bytes] | FileBody
-        self.status = _checked_status(status)
-        self.headers = Headers() if headers is None else Headers(headers)
+        self.status: int = _checked_status(status)
+        self.headers: Headers = Headers() if headers is None else Headers(headers)
         given: object = body  # not every application is type-checked
         if body is None:
             self._body = b""
@@ -173,7 +173,7 @@ class FileBody:
             raise
         file = OpenFile(HTTPStatus.NOT_FOUND, descriptor=descriptor)
         try:
-            file.decide(path, method, headers)
+            file.decide(self._path, method, headers)
         except BaseException:
             file.close()
             raise
@@ -273,7 +273,7 @@ def parse_range(value: str, size: int) -> tuple[int, int] | None:
 def content_type(path: str) -> str:
     """Return the media type by the file's name; text is taken for UTF-8."""
     known = TYPES.get(Path(path).suffix.lower())
-    kind, encoding = (known, None) if known else mimetypes.guess_type(Path(path).as_uri())
+    kind, encoding = (known, None) if known else mimetypes.guess_type(quote(Path(path).name))
     if encoding is not None:
         return "application/gzip" if encoding == "gzip" else "application/octet-stream"
     if kind is None:

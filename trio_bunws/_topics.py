@@ -26,9 +26,9 @@ class Topic(Generic[M]):
     def __init__(self, name: str) -> None:
         self.name: Final = name
         self.members: Final[dict[M, None]] = {}
-        self.behind = 0
+        self.behind: int = 0
         """Members that have unsent bytes, those over their limit included."""
-        self.over = 0
+        self.over: int = 0
         """Members over their limit."""
 
     def pressure_changed(self, old: int, new: int) -> None:

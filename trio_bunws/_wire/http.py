@@ -218,6 +218,11 @@ class HttpProtocol:
         return 0 if self._body_done else self._left
 
     @property
+    def body_done(self) -> bool:
+        """Whether `next_body` has given the end of the body."""
+        return self._body_done
+
+    @property
     def awaits_continue(self) -> bool:
         """Whether the client wants a ``100 Continue`` before it sends its body, which it may else never do."""
         return not self._body_done and self._cycle().they_are_waiting_for_100_continue

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==")
 """Base64 of 16 bytes."""
+OUR_VERSION: Final = [(b"Sec-WebSocket-Version", b"13"), (b"Upgrade", b"websocket"), (b"Connection", b"Upgrade")]
+"""RFC 6455, section 4.4, and RFC 9110, section 15.5.22."""
 OURS: Final = frozenset(
     {
         "upgrade",
@@ -72,7 +74,7 @@ def check_handshake(head: RequestHead) -> Handshake | Refusal | None:
     if head.has_body:
         return Refusal(400, "a WebSocket handshake has no body", [])
     if head.single.get(b"sec-websocket-version") != b"13":
-        return Refusal(426, "the WebSocket version spoken here is 13", [(b"Sec-WebSocket-Version", b"13")])
+        return Refusal(426, "the WebSocket version spoken here is 13", OUR_VERSION)
     offered = dict.fromkeys(_tokens(protocols)) if protocols else ()
     return Handshake(
         key,
