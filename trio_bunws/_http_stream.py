@@ -20,7 +20,7 @@ from trio_bunws._response import FileBody, Response
 from trio_bunws._wire.http import HttpError, HttpProtocol, error_response
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable
+    from collections.abc import AsyncIterable, AsyncIterator
 
     from trio_bunws._options import Limits
     from trio_bunws._request import Request
@@ -117,6 +117,13 @@ class HttpStream:
         """Send a plain response, the connection's last."""
         with trio.move_on_after(self._limits.header_timeout):
             await self._transport.send_all(error_response(status, reason, [*(fields or ()), _date_field()]))
+
+    async def discard(self, response: Response) -> None:
+        """Close the body of a response that is not sent."""
+        body = response._body
+        if not isinstance(body, (bytes, FileBody)):
+            async with Closing(body, self._limits.close_timeout):
+                pass
 
     def answering(self, head: RequestHead, timeout: float) -> trio.CancelScope:
         """Return the scope to answer a request in: cancelled after ``timeout`` seconds without progress (0: never).
@@ -246,15 +253,12 @@ class HttpStream:
     async def _send_stream(
         self, request: Request, response: Response, body: AsyncIterable[bytes], *, close: bool
     ) -> None:
-        iterator = aiter(body)
-        try:
+        async with Closing(body, self._limits.close_timeout) as iterator:
             await self._send(self._http.response_head(response.status, _fields(response.headers), None, close=close))
             if request.method != "HEAD":
                 async for chunk in iterator:
                     await self._send(self._http.body_chunk(_as_bytes(chunk)))
             await self._send(self._http.end())
-        finally:
-            await _close(iterator)
 
     async def _send_file(self, request: Request, response: Response, body: FileBody, *, close: bool) -> None:
         file = await trio.to_thread.run_sync(body.open, request.method, request.headers)
@@ -312,17 +316,27 @@ def _as_bytes(chunk: object) -> bytes:
     return bytes(chunk)
 
 
-async def discard(response: Response) -> None:
-    """Close the body of a response that is not sent."""
-    body = response._body
-    if not isinstance(body, (bytes, FileBody)):
-        await _close(aiter(body))
+class Closing:
+    """Iterate over a response's body, and close it at the end, if it can be closed; a failure of that is logged.
 
+    Closing it has `timeout` seconds, also when the connection is being cancelled.
+    """
 
-async def _close(iterator: object) -> None:
-    aclose = getattr(iterator, "aclose", None)
-    if aclose is not None:
-        try:
-            await aclose()
-        except Exception:
-            logger.exception("closing the body of a response failed")
+    __slots__ = ("_iterator", "_timeout")
+
+    def __init__(self, body: AsyncIterable[bytes], timeout: float) -> None:
+        self._iterator: Final = aiter(body)
+        self._timeout: Final = timeout
+
+    async def __aenter__(self) -> AsyncIterator[bytes]:
+        return self._iterator
+
+    async def __aexit__(self, *_exc: object) -> None:
+        aclose = getattr(self._iterator, "aclose", None)
+        if aclose is not None:
+            with trio.move_on_after(self._timeout) as scope:
+                scope.shield = True
+                try:
+                    await aclose()
+                except Exception:
+                    logger.exception("closing the body of a response failed")

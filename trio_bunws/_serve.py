@@ -171,7 +171,7 @@ async def open_server(
             run.end(3 * limits.close_timeout)  # the close, handlers that still run, and async close handlers
     except BaseExceptionGroup as group:
         # The nursery wraps once; what the block itself raised as a group stays one.
-        if len(group.exceptions) > 1:
+        if len(group.exceptions) != 1:
             raise
         failure = group.exceptions[0]
     if failure is not None:

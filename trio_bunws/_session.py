@@ -10,7 +10,7 @@ import inspect
 import logging
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, cast
 
-from trio_bunws._http_stream import LOST, HttpStream, discard
+from trio_bunws._http_stream import LOST, HttpStream
 from trio_bunws._request import Request, Upgrade
 from trio_bunws._response import Response
 from trio_bunws._wire.http import HttpError
@@ -138,7 +138,7 @@ class Session(Generic[T]):
         request._answered = True
         if request._upgrade is not None:
             if isinstance(result, Response):
-                await discard(result)
+                await stream.discard(result)
             return None
         if isinstance(result, Response):
             return result
