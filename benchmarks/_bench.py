@@ -64,8 +64,9 @@ class Sample:
     elapsed: float
     server_share: float
     load_share: float
-    others_share: float
-    """What other processes (or the hypervisor) took of the two cores together; more than a little: repeat."""
+    server_core_others: float
+    load_core_others: float
+    """What other processes (or the hypervisor) took of each core; more than a little: repeat."""
 
     @property
     def is_valid(self) -> bool:
@@ -89,16 +90,14 @@ def _process_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS  # utime, stime
 
 
-def _busy_seconds(cores: Sequence[int]) -> float:
-    """Time the cores were not idle, stolen time included, since the machine started."""
-    names = {f"cpu{core}" for core in cores}
-    ticks = 0
+def _busy_seconds(core: int) -> float:
+    """Time the core was not idle, stolen time included, since the machine started."""
     for line in Path("/proc/stat").read_text("ascii").splitlines():
         name, *values = line.split()
-        if name in names:
+        if name == f"cpu{core}":
             user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, values[:8])
-            ticks += user + nice + system + irq + softirq + steal
-    return ticks / TICKS
+            return (user + nice + system + irq + softirq + steal) / TICKS
+    raise LoadError(f"no core {core} in /proc/stat")
 
 
 @contextmanager
@@ -148,24 +147,25 @@ def _stop(process: subprocess.Popen[str]) -> None:
 
 
 def _measure(library: ctypes.CDLL, found: Found, workload: Workload, settings: Settings) -> Sample:
-    cores = (settings.server_core, settings.load_core)
     with (
         _server(found, workload.arguments, settings) as (pid, port),
         Clients(library, port, workload.script) as clients,
     ):
         clients.run(settings.warmup, settings.warmup * CAP)
-        server, busy = _process_seconds(pid), _busy_seconds(cores)
+        before = _process_seconds(pid), _busy_seconds(settings.server_core), _busy_seconds(settings.load_core)
         window = clients.run(settings.seconds, settings.seconds * CAP)
-        server, busy = _process_seconds(pid) - server, _busy_seconds(cores) - busy
+        after = _process_seconds(pid), _busy_seconds(settings.server_core), _busy_seconds(settings.load_core)
     if not window.messages:
         raise LoadError(f"no message in {window.elapsed:.1f} s")
+    server, server_core, load_core = (end - begin for begin, end in zip(before, after, strict=True))
     return Sample(
         rate=window.messages / window.elapsed,
         messages=window.messages,
         elapsed=window.elapsed,
         server_share=server / window.elapsed,
         load_share=window.cpu / window.elapsed,
-        others_share=max(0.0, busy - server - window.cpu) / window.elapsed,
+        server_core_others=max(0.0, server_core - server) / window.elapsed,
+        load_core_others=max(0.0, load_core - window.cpu) / window.elapsed,
     )
 
 

@@ -22,10 +22,15 @@ if TYPE_CHECKING:
 # Above this share of a core taken by others, the numbers say more about them.
 NOISE = 0.1
 MILLION = 1_000_000
+SMALL_RATIO = 0.1
 
 
 def _quantity(rate: float) -> str:
     return f"{rate / MILLION:.2f} M" if rate >= MILLION else f"{rate / 1000:.1f} k"
+
+
+def _ratio(ratio: float) -> str:
+    return f"{ratio:.2f}" if ratio >= SMALL_RATIO else f"{ratio:.3f}"
 
 
 def _rate(result: Result) -> float:
@@ -51,7 +56,7 @@ def _row(result: Result, baseline: float | None) -> list[str]:
         result.peer.title,
         _quantity(_rate(result)) + ("" if valid else " (not valid)"),
         f"{_quantity(min(rates))} - {_quantity(max(rates))}",
-        f"{_rate(result) / baseline:.2f}" if baseline else "no Bun",
+        _ratio(_rate(result) / baseline) if baseline else "no Bun",
         f"{median(sample.server_share for sample in result.samples):.0%}",
         f"{median(sample.load_share for sample in result.samples):.0%}",
     ]
@@ -65,9 +70,14 @@ def _notes(results: Sequence[Result]) -> list[str]:
                 f"{result.peer.name}: NOT VALID: the load generator was busy all the time and the server was not; "
                 "the number is the generator's."
             )
-        if result.samples and (others := median(sample.others_share for sample in result.samples)) > NOISE:
+        if not result.samples:
+            continue
+        on_server = median(sample.server_core_others for sample in result.samples)
+        on_load = median(sample.load_core_others for sample in result.samples)
+        if max(on_server, on_load) > NOISE:
             notes.append(
-                f"{result.peer.name}: others took {others:.0%} of a core meanwhile; repeat on an idle machine."
+                f"{result.peer.name}: meanwhile others took {on_server:.0%} of the server's core and {on_load:.0%} of "
+                "the generator's; repeat on an idle machine."
             )
     return notes
 

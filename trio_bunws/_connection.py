@@ -15,7 +15,7 @@ import trio
 from trio_bunws._close import CloseFrame, CloseInfo
 from trio_bunws._dispatch import Dispatcher
 from trio_bunws._endpoint import ABNORMAL
-from trio_bunws._status import ReadyState
+from trio_bunws._status import OPEN, ReadyState
 from trio_bunws._tasks import Role, TaskGroup
 from trio_bunws._websocket import ServerWebSocket
 from trio_bunws._wire.codec import Codec
@@ -129,7 +129,7 @@ class Connection(Generic[T]):
                 data = b""
             if not data:
                 self._end_input()
-                if ws._state is ReadyState.OPEN:
+                if ws._state is OPEN:
                     ws._begin_abort(ABNORMAL)
                 return
             self._heard = trio.current_time()
@@ -148,11 +148,11 @@ class Connection(Generic[T]):
                     return True
             events = self._codec.events()
             while not self._input_over:
-                if ws._paused and ws._state is ReadyState.OPEN:
+                if ws._paused and ws._state is OPEN:
                     return True
                 event = self._dispatcher.consume(events)
                 if event is None:
-                    return ws._paused and ws._state is ReadyState.OPEN
+                    return ws._paused and ws._state is OPEN
                 if not self._take(event):
                     return True
             return False
@@ -169,7 +169,7 @@ class Connection(Generic[T]):
             self._end_input()
             frame = CloseFrame(event.code, event.reason)
             ws._begin_close(CloseInfo(*frame, sent=frame, received=None))
-        elif ws._state is ReadyState.OPEN:
+        elif ws._state is OPEN:
             if isinstance(event, Ping):
                 if not self._dispatcher.has_room(event):
                     self._pending = event
@@ -183,7 +183,7 @@ class Connection(Generic[T]):
     def _peer_closed(self, frame: CloseFrame) -> None:
         self._end_input()
         ws = self.ws
-        if ws._state is ReadyState.OPEN:
+        if ws._state is OPEN:
             ws._begin_close(CloseInfo(*frame, sent=frame, received=frame))
         elif ws._ending is not None:
             ws._ending = attrs.evolve(ws._ending, received=frame)
@@ -253,7 +253,7 @@ class Connection(Generic[T]):
     def look(self, now: float) -> float | None:
         """Ping or give up a silent peer, abort a close that takes too long; return when to look again."""
         ws = self.ws
-        if ws._state is not ReadyState.OPEN:
+        if ws._state is not OPEN:
             return self._look_closing(now)
         handler = self._engine.slot.handler
         timeout = handler.idle_timeout

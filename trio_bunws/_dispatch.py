@@ -17,7 +17,7 @@ import trio
 from trio_bunws._close import CloseFrame, CloseInfo
 from trio_bunws._errors import ConnectionClosed
 from trio_bunws._lane import Inbox, Lane
-from trio_bunws._status import ReadyState
+from trio_bunws._status import OPEN
 from trio_bunws._tasks import Role, TaskGroup
 from trio_bunws._topics import OVER
 from trio_bunws._wire.events import Ping, Pong
@@ -92,11 +92,11 @@ class Dispatcher(Generic[T]):
                 message: object = event
                 if type(event) is str:
                     handler = calls.text
-                    if busy or calls.text_async or ws._state is not ReadyState.OPEN:
+                    if busy or calls.text_async or ws._state is not OPEN:
                         return event
                 elif type(event) is bytes:
                     handler = calls.binary
-                    if busy or calls.binary_async or ws._state is not ReadyState.OPEN:
+                    if busy or calls.binary_async or ws._state is not OPEN:
                         return event
                     if ws._binary_type != "bytes":
                         message = self._converted(event)
@@ -150,7 +150,7 @@ class Dispatcher(Generic[T]):
     def drained(self) -> None:
         """Unsent bytes have been written: call `drain`, unless the socket is still over its limit, or closing."""
         ws = self._ws
-        if ws._state is ReadyState.OPEN and ws._outbox.pressure != OVER:
+        if ws._state is OPEN and ws._outbox.pressure != OVER:
             # An async one that still runs at the next edge runs once more: one job waits, further edges are that one.
             self._notify("drain", b"", 1)
 
@@ -274,7 +274,7 @@ class Dispatcher(Generic[T]):
         await self._call(getattr(calls, kind), getattr(calls, f"{kind}_async"), *args)
 
     def _begin_session(self) -> None:
-        if self._session is not None and self._ws._state is ReadyState.OPEN:
+        if self._session is not None and self._ws._state is OPEN:
             self._tasks.start_soon(Role.HANDLER, self._run_session)
 
     async def _run_session(self) -> None:
@@ -284,7 +284,7 @@ class Dispatcher(Generic[T]):
             await session(self._ws)
         except ConnectionClosed as exc:
             # The ordinary end of an iteration whose peer has vanished: worth a word only to who asks for it.
-            if self._slot.calls.error is not None or self._ws._state is ReadyState.OPEN:
+            if self._slot.calls.error is not None or self._ws._state is OPEN:
                 await self.report(exc)
         except Exception as exc:
             await self.report(exc)

@@ -16,7 +16,7 @@ from trio_bunws._errors import ConnectionClosed
 from trio_bunws._hub import Hub, Subscriber
 from trio_bunws._outbox import Outbox, Sink
 from trio_bunws._payload import check_compress, encode_binary, encode_control, encode_message, encode_text
-from trio_bunws._status import BACKPRESSURED, DROPPED, ReadyState, SendStatus, sent
+from trio_bunws._status import BACKPRESSURED, DROPPED, OPEN, ReadyState, SendStatus, sent
 from trio_bunws._topics import OVER
 from trio_bunws._wire.frames import binary_frame, close_frame, ping_frame, pong_frame, text_frame
 
@@ -114,7 +114,7 @@ class Endpoint(Subscriber):
         self._driver: Final = driver
         self._hub: Final = hub
         self._protocol: Final = protocol
-        self._state = ReadyState.OPEN
+        self._state = OPEN
         self._paused = False
         self._binary_type: BinaryType = "bytes"
         self._ending: CloseInfo | None = None
@@ -151,8 +151,9 @@ class Endpoint(Subscriber):
 
     def send_text(self, data: str, compress: bool = False) -> SendStatus:
         """Send a text message; as `send`, but `data` must be a `str`."""
-        check_compress("send_text", compress)
-        payload = encode_text("send_text", data)
+        if compress is not False:
+            check_compress("send_text", compress)
+        payload = data.encode() if type(data) is str else encode_text("send_text", data)
         return self._send(text_frame(payload), len(payload))
 
     def send_binary(self, data: Buffer, compress: bool = False) -> SendStatus:
@@ -162,7 +163,7 @@ class Endpoint(Subscriber):
         return self._send(binary_frame(payload), len(payload))
 
     def _send(self, frame: bytes, size: int) -> SendStatus:
-        if self._state is not ReadyState.OPEN:
+        if self._state is not OPEN:
             return DROPPED
         if self._topics:
             self._hub.catch_up(self)
@@ -190,7 +191,7 @@ class Endpoint(Subscriber):
         await trio.lowlevel.checkpoint()
         outbox = self._outbox
         while True:
-            if self._state is not ReadyState.OPEN:
+            if self._state is not OPEN:
                 raise self._closed_error()
             if not outbox.limit or not outbox.buffered or outbox.buffered + len(frame) <= outbox.limit:
                 return self._send(frame, len(payload))
@@ -236,7 +237,7 @@ class Endpoint(Subscriber):
         return self._send_control(pong_frame(payload), len(payload))
 
     def _send_control(self, frame: bytes, size: int) -> SendStatus:
-        if self._state is not ReadyState.OPEN:
+        if self._state is not OPEN:
             return DROPPED
         self._hub.catch_up(self)
         outbox = self._outbox
@@ -281,11 +282,11 @@ class Endpoint(Subscriber):
 
     def _begin_close(self, ending: CloseInfo) -> None:
         """Queue the Close frame of `ending.sent` as the last thing sent, and take part in nothing any more."""
-        if self._state is not ReadyState.OPEN:
+        if self._state is not OPEN:
             return
         self._hub.catch_up(self)
         # What catching up dropped may have ended the connection.
-        if self._state is ReadyState.OPEN and self._leave(ending):
+        if self._state is OPEN and self._leave(ending):
             frame = cast("CloseFrame", ending.sent)
             self._outbox.push_raw(close_frame(None if frame.code == NO_CODE else frame.code, frame.reason))
             if not self._outbox.corks:
@@ -296,7 +297,7 @@ class Endpoint(Subscriber):
         """End the transport now; an ending that had begun before stands."""
         if self._lost or self._state is ReadyState.CLOSED:
             return
-        if offer_batch and self._state is ReadyState.OPEN:
+        if offer_batch and self._state is OPEN:
             self._hub.catch_up(self)
         self._leave(ending)
         if not self._lost:
@@ -308,7 +309,7 @@ class Endpoint(Subscriber):
 
     def _leave(self, ending: CloseInfo) -> bool:
         """Go from OPEN to CLOSING; False if a close had begun already."""
-        if self._state is not ReadyState.OPEN:
+        if self._state is not OPEN:
             return False
         self._state = ReadyState.CLOSING
         self._ending = ending

@@ -334,8 +334,7 @@ class Closing:
     async def __aexit__(self, *_exc: object) -> None:
         aclose = getattr(self._iterator, "aclose", None)
         if aclose is not None:
-            with trio.move_on_after(self._timeout) as scope:
-                scope.shield = True
+            with trio.CancelScope(deadline=_deadline(self._timeout), shield=True):
                 try:
                     await aclose()
                 except Exception:

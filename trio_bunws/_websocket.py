@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar, TypeVarTuple, final
 from trio_bunws._endpoint import ABNORMAL, Driver, Endpoint
 from trio_bunws._errors import ConnectionClosed
 from trio_bunws._payload import check_compress, check_topic, encode_binary, encode_message, encode_text
-from trio_bunws._status import DROPPED, ReadyState, SendStatus
+from trio_bunws._status import DROPPED, OPEN, SendStatus
 from trio_bunws._wire.frames import binary_frame, text_frame
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class ServerWebSocket(Endpoint, Generic[T]):
     Source: https://bun.com/docs/api/websockets and `BEHAVIOUR.md`.
     """
 
-    __slots__ = ("_data", "_limits", "_remote_address", "_request", "_slot")
+    __slots__ = ("_limits", "_remote_address", "_request", "_slot", "data")
 
     def __init__(
         self,
@@ -70,7 +70,8 @@ class ServerWebSocket(Endpoint, Generic[T]):
         self._slot: Final = slot
         self._limits: Final = limits
         self._request: Final = request
-        self._data = data
+        self.data: T = data
+        """What `server.upgrade(request, data=...)` was given; yours to replace."""
         self._remote_address: Final = remote_address
 
     # Publishing
@@ -100,8 +101,9 @@ class ServerWebSocket(Endpoint, Generic[T]):
 
     def publish_text(self, topic: str, data: str, compress: bool = False) -> SendStatus:
         """Publish a text message; as `publish`, but `data` must be a `str`."""
-        check_compress("publish_text", compress)
-        payload = encode_text("publish_text", data)
+        if compress is not False:
+            check_compress("publish_text", compress)
+        payload = data.encode() if type(data) is str else encode_text("publish_text", data)
         return self._publish("publish_text", topic, text_frame(payload), len(payload))
 
     def publish_binary(self, topic: str, data: Buffer, compress: bool = False) -> SendStatus:
@@ -136,7 +138,7 @@ class ServerWebSocket(Endpoint, Generic[T]):
         if topic in self._topics:
             return True
         self._hub.catch_up(self)
-        if self._state is not ReadyState.OPEN:
+        if self._state is not OPEN:
             return False
         if len(self._topics) >= self._limits.max_topics_per_socket:
             self._hub.refused_subscriptions += 1
@@ -200,15 +202,6 @@ class ServerWebSocket(Endpoint, Generic[T]):
             self._begin_abort(ABNORMAL)
 
     # What belongs to it
-
-    @property
-    def data(self) -> T:
-        """What `server.upgrade(request, data=...)` was given; yours to replace."""
-        return self._data
-
-    @data.setter
-    def data(self, value: T) -> None:
-        self._data = value
 
     @property
     def remote_address(self) -> str | None:

@@ -28,7 +28,7 @@ async def chat(request: WebSocketRequest) -> None:
         await broadcast("ready")
     while True:
         text = await connection.get_message()
-        await broadcast(f"{name}: {text}")
+        await broadcast(f"{name}: {text}")  # type: ignore[str-bytes-safe]  # clients send text
 
 
 async def echo(request: WebSocketRequest) -> None:

@@ -21,7 +21,7 @@ async def chat(connection: ServerConnection) -> None:
     if len(connections) == int(sys.argv[2]):
         broadcast(connections, "ready")
     async for text in connection:
-        broadcast(connections, f"{name}: {text}")
+        broadcast(connections, f"{name}: {text}")  # type: ignore[str-bytes-safe]  # clients send text
 
 
 async def echo(connection: ServerConnection) -> None:

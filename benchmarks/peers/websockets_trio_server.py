@@ -23,7 +23,7 @@ async def chat(connection: ServerConnection) -> None:
     if len(connections) == int(sys.argv[2]):
         await broadcast(connections, "ready")
     async for text in connection:
-        await broadcast(connections, f"{name}: {text}")
+        await broadcast(connections, f"{name}: {text}")  # type: ignore[str-bytes-safe]  # clients send text
 
 
 async def echo(connection: ServerConnection) -> None:
