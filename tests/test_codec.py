@@ -96,12 +96,16 @@ def test_frames_are_found_wherever_the_reads_are_cut(reads: int) -> None:
 
 
 @pytest.mark.parametrize("length", [60, 200, 70_000])
-def test_text_fails_at_the_first_byte_that_cannot_become_utf_8(length: int) -> None:
+@pytest.mark.parametrize("bad", [b"\x80", b"\xff", b"\xc0", b"\xe0\x9f", b"\xed\xa0", b"\xf4\x90", b"\xe2\x82\x41"])
+def test_text_fails_at_the_first_byte_that_cannot_become_utf_8(bad: bytes, length: int) -> None:
+    good = "good €".encode() + bad[:-1]
+    sent = frame(FIN | TEXT, good + bad[-1:] + b"x" * length)
+    fine = sent.index(KEY) + 4 + len(good)
     codec = new_codec()
-    sent = frame(FIN | TEXT, b"good \xe2\x82\xac \xed\xa0" + b"x" * length)
-    start = sent.index(KEY) + 4
-    fine = start + 10  # up to and with the \xed, which may begin a character
     assert decode(*byte_by_byte(sent[:fine]), codec=codec) == []
+    assert failure_code(sent[fine : fine + 1], codec=codec) == 1007
+    codec = new_codec()
+    assert decode(sent[:fine], codec=codec) == []
     assert failure_code(sent[fine : fine + 1], codec=codec) == 1007
 
 
@@ -183,6 +187,11 @@ def test_a_continuation_needs_a_message() -> None:
 @pytest.mark.parametrize("first", [TEXT, BINARY, FIN | TEXT, FIN | BINARY])
 def test_a_message_does_not_begin_within_another(first: int) -> None:
     assert failure_code(frame(BINARY, b"x") + frame(first, b"y")) == 1002
+    assert failure_code(frame(BINARY, b"x"), frame(first, b"y")) == 1002
+    assert decode(frame(BINARY, b"x") + frame(FIN | PING) + frame(first, b"y")) == [
+        Ping(b""),
+        Failure(1002, "New message before the end of a fragmented one"),
+    ]
 
 
 # Control frames.
@@ -410,6 +419,15 @@ def test_a_frame_holds_what_has_arrived_of_it() -> None:
     for read in range(1, 4):
         assert decode(bytes(65536), codec=codec) == []
         assert codec.buffered == read * 65536
+
+
+@pytest.mark.parametrize("sent", [frame(FIN | BINARY, b"x" * 500), frame(BINARY, b"x" * 499) + frame(FIN, b"x")])
+def test_a_message_that_is_out_is_not_held(sent: bytes) -> None:
+    codec = new_codec()
+    assert decode(sent[:300], codec=codec) == []
+    assert codec.buffered > 0
+    assert decode(sent[300:], codec=codec) == [b"x" * 500]
+    assert codec.buffered == 0
 
 
 def test_fragments_hold_what_has_arrived_of_them() -> None:

