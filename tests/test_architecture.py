@@ -34,6 +34,8 @@ ROWS = (
     ("_server",),
     ("_session",),
     ("_serve",),
+    ("testing._memory", "testing._raw_peer"),
+    ("testing",),
 )
 WIRE_ROW = 4
 # Inside `_wire` too, a module imports only from what stands below it here.

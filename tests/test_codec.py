@@ -169,6 +169,17 @@ def test_half_a_surrogate_in_fragments_fails_at_its_second_byte(cut: int) -> Non
     assert failure_code(unmask(b"\xa0", KEY, cut - 1), codec=codec) == 1007
 
 
+@pytest.mark.parametrize("before", range(5))
+def test_half_a_surrogate_is_found_wherever_it_is_in_the_frame(before: int) -> None:
+    codec = new_codec()
+    payload = b"x" * before + b"\xed\xa0"
+    assert decode(header(TEXT, 1000), codec=codec) == []
+    assert failure_code(unmask(payload, KEY), codec=codec) == 1007
+    codec = new_codec()
+    assert decode(header(TEXT, 1000) + unmask(payload[:-1], KEY), codec=codec) == []
+    assert failure_code(unmask(payload[-1:], KEY, before + 1), codec=codec) == 1007
+
+
 def test_bytes_of_a_surrogate_are_fine_in_binary_fragments() -> None:
     assert decode(*byte_by_byte(frame(TEXT) + frame(FIN) + frame(BINARY, b"\xed\xa0\x80") + frame(FIN))) == [
         "",
@@ -428,6 +439,19 @@ def test_a_message_that_is_out_is_not_held(sent: bytes) -> None:
     assert codec.buffered > 0
     assert decode(sent[300:], codec=codec) == [b"x" * 500]
     assert codec.buffered == 0
+
+
+def test_what_is_decoded_is_let_go() -> None:
+    tracemalloc = pytest.importorskip("tracemalloc")
+    codec = new_codec()
+    tracemalloc.start()
+    try:
+        assert decode(frame(FIN | BINARY, bytes(1 << 20)) + b"\x81", codec=codec) == [bytes(1 << 20)]
+        held, _peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert codec.buffered == 1
+    assert held < 1 << 16
 
 
 def test_fragments_hold_what_has_arrived_of_them() -> None:

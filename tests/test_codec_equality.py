@@ -254,7 +254,7 @@ def within_limits(frames: list[Frame], max_length: int, max_fragments: int) -> i
 
 @settings(max_examples=120, deadline=None)
 @given(
-    frames=GOOD,
+    frames=GOOD | sequences(fragmented()),
     places=PLACES,
     max_length=st.integers(0, 30) | st.sampled_from([124, 125, 126, 300, 9000]),
     max_fragments=st.integers(1, 5),

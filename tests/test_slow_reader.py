@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+
 import trio
 
 from trio_bunws import Request, Response, Server, ServerWebSocket, WebSocketHandler, open_server

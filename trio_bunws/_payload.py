@@ -19,9 +19,7 @@ def encode_text(method: str, data: object) -> bytes:
 
 
 def encode_binary(method: str, data: object) -> bytes:
-    """Return a copy of any buffer's bytes, safe from later changes; anything else is a `TypeError`."""
-    if type(data) is bytes:
-        return data
+    """Return any buffer's bytes, copied if they may change later; anything else is a `TypeError`."""
     if isinstance(data, str):
         raise TypeError(f"{method} expects data to be a buffer (bytes, bytearray, memoryview, ...), not str")
     return _copy(f"{method} expects data to be a buffer (bytes, bytearray, memoryview, ...)", data)
@@ -61,6 +59,8 @@ def check_topic(method: str, topic: object, max_length: int) -> None:
 
 
 def _copy(expectation: str, data: object) -> bytes:
+    if type(data) is bytes:
+        return data
     try:
         view = memoryview(data)  # type: ignore[arg-type]  # what this is, is the question
     except TypeError:

@@ -1,0 +1,252 @@
+"""The log of one tick's publishes, compared with handing each publish to each subscriber by itself.
+
+Covers `trio_bunws._fanout` alone: members have a cursor here, and nothing else.
+"""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from trio_bunws._fanout import Share, TickLog
+from trio_bunws._topics import CLEAR, Topic, TopicIndex
+
+NOTHING = Share(b"", 0)
+
+
+class Member:
+    """What the hub keeps of a member, and beside it what the member should have got."""
+
+    def __init__(self) -> None:
+        self.topics: dict[str, Topic[Member]] = {}
+        self.cursor = 0
+        self.due: list[bytes] = []
+
+
+class Room:
+    """Keeps the cursors as the hub does, and compares every share with what is due."""
+
+    def __init__(self) -> None:
+        self.index: TopicIndex[Member] = TopicIndex()
+        self.log: TickLog[Member] = TickLog()
+
+    def publish(self, name: str, frame: bytes, sender: Member | None = None) -> None:
+        topic = self.index.get(name)
+        if topic is not None:
+            self.log.append(topic, frame, sender)
+            for member in topic.members:
+                if member is not sender:
+                    member.due.append(frame)
+
+    def subscribe(self, member: Member, *names: str) -> None:
+        for name in names:
+            if name not in member.topics:
+                self.deliver(member)
+                member.cursor = self.log.end
+                member.topics[name] = self.index.join(name, member, CLEAR)
+
+    def unsubscribe(self, member: Member, name: str) -> None:
+        self.deliver(member)
+        if name in member.topics:
+            self.index.leave(member.topics.pop(name), member, CLEAR)
+
+    def deliver(self, member: Member) -> Share:
+        share = NOTHING
+        if member.topics:
+            share = self.log.share(member, member.topics, member.cursor)
+            member.cursor = self.log.end
+        assert share == (b"".join(member.due), len(member.due))
+        member.due.clear()
+        return share
+
+
+def members(room: Room, *subscriptions: str) -> list[Member]:
+    made = [Member() for _ in subscriptions]
+    for member, names in zip(made, subscriptions, strict=True):
+        room.subscribe(member, *names.split())
+    return made
+
+
+def test_a_share_is_what_was_published_to_ones_topics_in_order() -> None:
+    room = Room()
+    ann, bob, cid = members(room, "a b", "b", "c")
+    for name, frame in [("a", b"1"), ("b", b"2"), ("b", b"3"), ("a", b"4"), ("b", b"5")]:
+        room.publish(name, frame)
+    assert room.deliver(ann) == Share(b"12345", 5)
+    assert room.deliver(bob) == Share(b"235", 3)
+    assert room.deliver(cid) == NOTHING
+
+
+def test_subscribers_of_the_same_topics_share_one_piece() -> None:
+    room = Room()
+    ann, bob = members(room, "a b", "b a c")
+    room.publish("a", b"some bytes")
+    room.publish("b", b"and more")
+    assert room.deliver(ann).frames is room.deliver(bob).frames
+
+
+@pytest.mark.parametrize("sent", ["x", "xy", "xyx", "yxxy", "yxyxy", "xx", "yy"])
+def test_a_sender_gets_all_but_its_own(sent: str) -> None:
+    room = Room()
+    x, y, z = members(room, "a", "a", "a")
+    for number, sender in enumerate(sent):
+        room.publish("a", b"%d" % number, {"x": x, "y": y}[sender])
+    for member in (x, y, z):
+        room.deliver(member)
+
+
+def test_the_log_knows_how_much_it_holds() -> None:
+    room = Room()
+    (ann,) = members(room, "a b")
+    log = room.log
+    assert (log.start, log.end, log.size) == (0, 0, 0)
+    for name, frame in [("a", b"1"), ("a", b"22"), ("b", b"333"), ("b", b"4444"), ("a", b"55555")]:
+        room.publish(name, frame)
+    assert (log.start, log.end, log.size) == (0, 5, 15)
+    room.deliver(ann)
+    log.forget(1)
+    assert (log.start, log.end, log.size) == (1, 5, 14)
+    log.forget(3)
+    log.forget(2)  # earlier than what is forgotten already
+    assert (log.start, log.end, log.size) == (3, 5, 9)
+    log.forget(5)
+    assert (log.start, log.end, log.size) == (5, 5, 0)
+
+
+def test_a_snapshot_of_members_has_each_once() -> None:
+    room = Room()
+    ann, bob, cid, _ = members(room, "a b", "b", "b a", "c")
+    for name in "abab":
+        room.publish(name, b"x")
+    found = room.log.members()
+    room.unsubscribe(bob, "b")
+    assert list(found) == [ann, cid, bob]
+    assert list(room.log.members()) == [ann, cid]
+
+
+def test_who_joins_a_topic_made_anew_gets_nothing_of_the_old_one() -> None:
+    room = Room()
+    ann, bob = members(room, "a", "b")
+    room.publish("a", b"old")
+    room.publish("b", b"other")
+    room.unsubscribe(ann, "a")
+    (cid,) = members(room, "a b")
+    room.publish("a", b"new")
+    assert room.deliver(cid) == Share(b"new", 1)
+    room.deliver(bob)
+
+
+class CountingName(str):
+    """A topic's name that counts how often it is looked up."""
+
+    __slots__ = ()
+    lookups = 0
+
+    def __hash__(self) -> int:
+        CountingName.lookups += 1
+        return super().__hash__()
+
+
+def test_handing_out_to_topics_of_one_subscriber_each_does_not_look_at_all_for_each() -> None:
+    room = Room()
+    names = [CountingName(f"user {number}") for number in range(500)]
+    users = members(room, *names)
+    users = [Member() for _ in names]
+    for user, name in zip(users, names, strict=True):
+        room.subscribe(user, name)
+        room.publish(name, b"hello")
+    CountingName.lookups = 0
+    for user in users:
+        assert room.deliver(user) == Share(b"hello", 1)
+    assert CountingName.lookups < 20 * len(users)
+
+
+def test_a_log_that_grows_between_two_looks_is_not_joined_from_its_beginning_again() -> None:
+    room = Room()
+    chatters = members(room, *["a"] * 300)
+    looked_at = 0
+
+    class Frame(bytes):
+        """Counts how often it is joined, as joining asks for the length of what is no plain `bytes`."""
+
+        __slots__ = ()
+
+        def __len__(self) -> int:
+            nonlocal looked_at
+            looked_at += 1
+            return super().__len__()
+
+    for chatter in chatters:
+        room.publish("a", Frame(b"hello"), chatter)
+        joined = room.log.share(chatter, chatter.topics, chatter.cursor)
+        assert joined.messages == len(chatter.due)
+    assert looked_at < 20 * len(chatters)
+
+
+def test_many_combinations_of_topics_do_not_keep_a_copy_of_the_log_each() -> None:
+    room = Room()
+    users = members(room, *[f"room user{number}" for number in range(200)])
+    frame = bytes(1024)
+    for number in range(200):
+        room.publish("room", frame)
+        room.publish(f"user{number}", b"x")
+    tracemalloc.start()
+    try:
+        for user in users:
+            room.deliver(user)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * 1024 * 1024 < len(users) * room.log.size
+
+
+NAMES = st.sampled_from("abc")
+WHO = st.integers(0, 4)
+STEPS = st.one_of(
+    st.tuples(st.just("publish"), NAMES, st.none() | WHO),
+    st.tuples(st.just("publish"), NAMES, WHO),
+    st.tuples(st.just("subscribe"), NAMES, WHO),
+    st.tuples(st.just("unsubscribe"), NAMES, WHO),
+    st.tuples(st.just("deliver"), NAMES, WHO),
+    st.tuples(st.just("begin tick"), NAMES, st.just(0)),
+    st.tuples(st.just("end tick"), NAMES, st.just(0)),
+)
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.sets(NAMES, max_size=3), min_size=5, max_size=5),
+    st.lists(STEPS, max_size=40),
+)
+def test_any_sequence_gives_every_subscriber_its_publishes_once_and_in_order(
+    subscriptions: list[set[str]], steps: list[tuple[str, str, int | None]]
+) -> None:
+    room = Room()
+    everybody = members(room, *(" ".join(sorted(names)) for names in subscriptions))
+    half_way: tuple[list[Member], int] | None = None
+    for number, (verb, name, who) in enumerate(steps):
+        member = None if who is None else everybody[who]
+        if verb == "publish":
+            room.publish(name, bytes([number]) * (number % 3 + 1), member)
+        elif verb == "begin tick" and half_way is None:
+            half_way = list(room.log.members()), room.log.end
+            for one in half_way[0][::2]:
+                room.deliver(one)
+        elif verb == "end tick" and half_way is not None:
+            for one in half_way[0][1::2]:
+                room.deliver(one)
+            room.log.forget(half_way[1])
+            half_way = None
+        elif member is not None and verb == "subscribe":
+            room.subscribe(member, name)
+        elif member is not None and verb == "unsubscribe":
+            room.unsubscribe(member, name)
+        elif member is not None and verb == "deliver":
+            room.deliver(member)
+    for member in everybody:
+        room.deliver(member)
+    room.log.forget(room.log.end)
+    assert room.log.size == 0
+    assert list(room.log.members()) == []
