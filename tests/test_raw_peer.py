@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 from trio_bunws.testing import Frame, RawPeer
 
 
-def pair() -> tuple[RawPeer, trio.StapledStream]:
+def pair() -> tuple[RawPeer, trio.abc.Stream]:
     ours, theirs = trio.testing.memory_stream_pair()
     return RawPeer(ours), theirs
 
