@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from wsproto.connection import SERVER, Connection
-from wsproto.events import BytesMessage
+from wsproto.events import BytesMessage, TextMessage
 
 from trio_bunws._wire.codec import Codec
 from trio_bunws._wire.frames import BINARY, CONTINUATION, FIN, PING, TEXT, binary_frame, unmask
@@ -58,12 +58,23 @@ def decode_ours(reads: list[bytes]) -> None:
 
 
 def decode_wsproto(reads: list[bytes]) -> None:
-    """Decode with wsproto alone; joining the parts of a message is not even counted."""
+    """Decode with wsproto alone, and join the parts of a message, as it leaves to its user."""
     connection = Connection(SERVER)
+    text: list[str] = []
+    binary: list[bytes | bytearray] = []
     for read in reads:
         connection.receive_data(read)
-        for _ in connection.events():
-            pass
+        for event in connection.events():
+            if isinstance(event, TextMessage):
+                text.append(event.data)
+                if event.message_finished:
+                    "".join(text)
+                    text.clear()
+            elif isinstance(event, BytesMessage):
+                binary.append(event.data)
+                if event.message_finished:
+                    b"".join(binary)
+                    binary.clear()
 
 
 def decoding(what: str, *frames: tuple[int, bytes]) -> Line:

@@ -6,7 +6,7 @@ Only `test_endpoint.py`, `test_websocket.py` and `test_dispatch.py` use them; th
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import trio
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class FakeSink:
     """The writing half of a transport that tells at once what it took."""
 
-    direct = True
+    direct: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self.room: float = math.inf
@@ -53,6 +53,8 @@ class FakeDriver:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.on_end: Callable[[], None] = list
+        """Called when the socket closes or aborts."""
         self.tasks: list[tuple[object, ...]] = []
         self.messages: list[str | bytes | Exception] = []
         """What `receive` returns or raises, in this order."""
@@ -62,9 +64,11 @@ class FakeDriver:
 
     def close_begun(self) -> None:
         self.calls.append("close_begun")
+        self.on_end()
 
     def abort(self) -> None:
         self.calls.append("abort")
+        self.on_end()
 
     def resumed(self) -> None:
         self.calls.append("resumed")
@@ -91,13 +95,11 @@ class FakeDriver:
 class FakeEndpoint:
     """An `Endpoint` between a fake sink and a fake driver."""
 
-    def __init__(self, *, limit: int = 0, hub: Hub | None = None) -> None:
+    def __init__(self, *, limit: int = 0, kind: type[Endpoint] = Endpoint) -> None:
         self.sink = FakeSink()
         self.driver = FakeDriver()
-        self.hub = hub or Hub()
-        self.ws = Endpoint(
-            sink=self.sink, driver=self.driver, hub=self.hub, backpressure_limit=limit, protocol="chat"
-        )
+        self.hub = Hub()
+        self.ws = kind(sink=self.sink, driver=self.driver, hub=self.hub, backpressure_limit=limit, protocol="chat")
 
     def write_all(self) -> None:
         """Be the writer: take everything that waits."""

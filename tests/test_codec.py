@@ -477,3 +477,61 @@ def test_a_byte_at_a_time_takes_no_more_memory_than_the_message(first: int) -> N
         tracemalloc.stop()
     assert codec.buffered == pieces
     assert held < 3 * pieces  # a list of bytes would take 8 for each
+
+
+# A client's codec: what a server sends has no mask.
+
+
+def servers_frame(first: int, payload: bytes = b"") -> bytes:
+    """Build a server's frame, its length in the shortest form."""
+    masked = frame(first, payload, key=bytes(4))
+    start = masked.index(bytes(4), len(masked) - len(payload) - 4)
+    return masked[:1] + bytes([masked[1] & 0x7F]) + masked[2:start] + payload
+
+
+def clients_codec(max_payload_length: int = 1 << 24) -> Codec:
+    return Codec(max_payload_length, 16384, client=True)
+
+
+@pytest.mark.parametrize("reads", [1, 2, 7, 1000])
+def test_a_server_s_frames_are_found_wherever_the_reads_are_cut(reads: int) -> None:
+    sent = (
+        servers_frame(FIN | TEXT, "grün".encode())
+        + servers_frame(FIN | BINARY, b"x" * 300)
+        + servers_frame(TEXT, b"a")
+        + servers_frame(FIN | PING, b"p")
+        + servers_frame(FIN, b"b")
+        + servers_frame(FIN | BINARY, b"y")
+        + servers_frame(FIN | CLOSE, b"\x03\xe8bye")
+    )
+    cuts = [sent[start : start + reads] for start in range(0, len(sent), reads)]
+    expected = ["grün", b"x" * 300, Ping(b"p"), "ab", b"y", Close(1000, "bye")]
+    assert decode(*cuts, codec=clients_codec()) == expected
+
+
+@pytest.mark.parametrize("first", [FIN | TEXT, FIN | BINARY, TEXT, FIN | PING, FIN | CLOSE])
+def test_a_masked_frame_of_a_server_is_a_framing_error(first: int) -> None:
+    assert decode(frame(first), codec=clients_codec()) == [Failure(1002, "Masked frame from a server")]
+
+
+def test_text_of_a_server_must_be_utf_8() -> None:
+    sent = servers_frame(FIN | TEXT, b"ok") + servers_frame(FIN | TEXT, b"\xff")
+    assert decode(sent, codec=clients_codec()) == ["ok", Failure(1007, "Text message that is not UTF-8")]
+
+
+def test_the_limit_of_a_client_holds_from_the_next_frame_on() -> None:
+    codec = clients_codec(3)
+    codec.feed(servers_frame(FIN | TEXT, b"abc") * 2)
+    events = codec.events()
+    assert next(events) == "abc"
+    codec.max_payload_length = 2
+    assert [event.code for event in events if isinstance(event, Failure)] == [1009]
+
+
+def test_a_client_s_iterator_goes_on_with_what_is_fed_meanwhile() -> None:
+    codec = clients_codec()
+    codec.feed(servers_frame(FIN | TEXT, b"one"))
+    events = codec.events()
+    assert next(events) == "one"
+    codec.feed(servers_frame(FIN | TEXT, b"two"))
+    assert list(events) == ["two"]

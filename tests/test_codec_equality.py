@@ -14,7 +14,7 @@ from itertools import islice, pairwise
 from typing import NamedTuple
 
 from hypothesis import example, given, settings, strategies as st
-from wsproto.connection import SERVER, Connection, ConnectionState
+from wsproto.connection import CLIENT, SERVER, Connection, ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Ping as WsprotoPing, Pong as WsprotoPong, TextMessage
 
 from trio_bunws._wire.codec import Codec
@@ -49,9 +49,9 @@ class Frame(NamedTuple):
         return bytes([first, size[0] | 0x80]) + size[1:] + self.key + masked
 
 
-def by_wsproto(data: bytes) -> list[Event]:
+def by_wsproto(data: bytes, *, client: bool = False) -> list[Event]:
     """Decode with wsproto alone; a failure has no reason."""
-    connection = Connection(SERVER)
+    connection = Connection(CLIENT if client else SERVER)
     connection.receive_data(data)
     events: list[Event] = []
     text, binary = "", b""
@@ -92,6 +92,11 @@ def by_codec(*reads: bytes, codec: Codec | None = None) -> list[Event]:
 
 def without_reason(events: list[Event]) -> list[Event]:
     return [Failure(event.code, "") if isinstance(event, Failure) else event for event in events]
+
+
+def from_a_server(frames: list[Frame]) -> list[Frame]:
+    """Make of a client's frames, good and bad, a server's: those with a mask lose it, those without get one."""
+    return [frame._replace(key=b"\x11\x82\xf3\x04" if frame.key is None else None) for frame in frames]
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
@@ -279,3 +284,26 @@ def test_1014_is_a_code_like_1013(reason: str) -> None:
     assert by_codec(data[0]) == [Close(1013, reason)]
     assert by_codec(data[1]) == [Close(1014, reason)]
     assert by_wsproto(data[1]) == [Failure(1002, "")]
+
+
+@settings(max_examples=200, deadline=None)
+@given(frames=ANY.map(from_a_server), places=PLACES)
+@example(frames=from_a_server([Frame(b"x" * 65_535), Frame(b"x" * 65_536), Frame(b"")]), places=[70_000, 131_000])
+def test_a_server_s_frames_give_the_same_events_too(frames: list[Frame], places: list[int]) -> None:
+    data = b"".join(map(bytes, frames))
+    events = by_codec(*cut(data, places), codec=Codec(NO_LIMIT, NO_LIMIT, client=True))
+    assert without_reason(events) == by_wsproto(data, client=True)
+
+
+@settings(max_examples=100, deadline=None)
+@given(frames=GOOD.map(from_a_server), last=st.lists(ANY_FRAME | CLOSES, max_size=2).map(from_a_server), places=PLACES)
+def test_the_cuts_make_no_difference_to_a_server_s_frames(
+    frames: list[Frame], last: list[Frame], places: list[int]
+) -> None:
+    def events_of(*reads: bytes) -> list[Event]:
+        return by_codec(*reads, codec=Codec(NO_LIMIT, NO_LIMIT, client=True))
+
+    data = b"".join(map(bytes, frames + last))
+    events = events_of(data)
+    assert events_of(*cut(data, places)) == events
+    assert events_of(*(data[index : index + 1] for index in range(len(data)))) == events

@@ -14,15 +14,13 @@ import trio.testing
 from engine_fakes import FakeEndpoint
 
 from trio_bunws._close import CloseFrame, CloseInfo
+from trio_bunws._endpoint import ABNORMAL, Endpoint
 from trio_bunws._errors import ConnectionClosed
-from trio_bunws._hub import Hub
 from trio_bunws._status import MessageBackpressured, MessageDropped, MessageSent, ReadyState
 from trio_bunws._wire.frames import binary_frame, close_frame, ping_frame, pong_frame, text_frame
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from trio_bunws._endpoint import Endpoint
 
 
 def publish(fake: FakeEndpoint, data: bytes, topic: str = "news") -> None:
@@ -184,27 +182,406 @@ async def test_after_the_end_every_send_returns_0_and_nothing_is_written(end: st
     assert fake.ws.statistics().drops == 0
 
 
-class Closing(FakeEndpoint):
-    """An endpoint that ends when it drops something, as `close_on_backpressure_limit` does."""
+class Impatient(Endpoint):
+    """Ends when something is dropped, as `close_on_backpressure_limit` has it."""
 
-    def __init__(self) -> None:
-        super().__init__(limit=10)
-        self.hub.subscribe(self.ws, "news")
-        self.sink.room = 0
-        self.ws.send(b"x" * 16384)
-        publish(self, b"one too many")
+    def _overflowed(self) -> None:
+        self._begin_abort(ABNORMAL)
 
 
-class Fragile(FakeEndpoint):
-    """Placeholder."""
+def overflowing() -> FakeEndpoint:
+    """Make an endpoint that will end as soon as it looks at what was published for it."""
+    fake = FakeEndpoint(limit=10, kind=Impatient)
+    fake.hub.subscribe(fake.ws, "news")
+    fake.sink.room = 0
+    fake.ws.send(b"x" * 16384)
+    publish(fake, b"one too many")
+    return fake
 
 
-async def test_a_send_that_finds_the_connection_ended_by_an_earlier_publish_is_dropped(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("send", [lambda ws: ws.send("y"), lambda ws: ws.ping()])
+async def test_a_send_that_finds_its_socket_ended_by_an_earlier_publish_returns_0(
+    send: Callable[[Endpoint], object],
 ) -> None:
-    monkeypatch.setattr("trio_bunws._endpoint.Endpoint._overflowed", lambda ws: ws.terminate())
-    for send in (lambda ws: ws.send("y"), lambda ws: ws.ping()):
-        fake = Closing()
-        assert type(send(fake.ws)) is MessageDropped
-        assert fake.ws._outbox.empty
-        assert fake.ws.statistics().messages_out == 1
+    fake = overflowing()
+    assert type(send(fake.ws)) is MessageDropped
+    assert fake.ws._outbox.empty
+    assert fake.ws.statistics().messages_out == 1
+    assert fake.driver.calls == ["writer_needed", "abort"]
+
+
+# Waiting
+
+
+async def test_send_wait_sends_at_once_what_fits() -> None:
+    fake = FakeEndpoint(limit=100)
+    assert await fake.ws.send_wait("text") == 4
+    assert await fake.ws.send_wait(b"x" * 1000) == 1000  # nothing is unsent, so even what is larger than the limit
+    assert await fake.ws.send_wait(bytearray(b"data"), compress=True) == 4
+    fake.ws._outbox.flush()
+    assert fake.sink.written == text_frame(b"text") + binary_frame(b"x" * 1000) + binary_frame(b"data")
+
+
+async def test_send_wait_waits_for_room_and_accepts_each_message_once(nursery: trio.Nursery) -> None:
+    fake = FakeEndpoint(limit=20_000)
+    fake.sink.room = 0
+    fake.ws.send(b"x" * 16384)
+    fake.ws._outbox.flush()
+    statuses: list[int] = []
+
+    async def send(data: bytes) -> None:
+        statuses.append(await fake.ws.send_wait(data))
+
+    nursery.start_soon(send, b"y" * 3000)
+    await trio.testing.wait_all_tasks_blocked()
+    nursery.start_soon(send, b"z" * 3000)
+    await trio.testing.wait_all_tasks_blocked()
+    assert statuses == [-1]
+    assert fake.ws.get_buffered_amount() == 16388 + 3004
+    fake.sink.room = 10
+    fake.ws._outbox.write_more()  # too little
+    await trio.testing.wait_all_tasks_blocked()
+    assert len(statuses) == 1
+    fake.write_all()
+    await trio.testing.wait_all_tasks_blocked()
+    assert statuses == [-1, 3000]
+    fake.ws._outbox.flush()
+    assert fake.sink.written == b"".join([binary_frame(b"x" * 16384), *(binary_frame(c * 3000) for c in (b"y", b"z"))])
+    assert fake.ws.statistics().drops == 0
+
+
+async def test_send_wait_counts_what_was_published_before_it(nursery: trio.Nursery) -> None:
+    fake = FakeEndpoint(limit=20_000)
+    fake.hub.subscribe(fake.ws, "news")
+    fake.sink.room = 0
+    fake.ws.send(b"x" * 16384)
+    publish(fake, b"y" * 4000)  # lets it pass the limit
+    statuses: list[int] = []
+
+    async def send() -> None:
+        statuses.append(await fake.ws.send_wait("z"))
+
+    nursery.start_soon(send)
+    await trio.testing.wait_all_tasks_blocked()
+    assert statuses == []
+    fake.write_all()
+    await trio.testing.wait_all_tasks_blocked()
+    assert statuses == [1]
+    assert fake.ws.statistics().drops == 0
+
+
+@pytest.mark.parametrize("end", [lambda ws: ws.close(4000, "why"), lambda ws: ws.terminate()])
+async def test_send_wait_raises_when_the_socket_closes_first(
+    nursery: trio.Nursery, end: Callable[[Endpoint], None]
+) -> None:
+    fake = FakeEndpoint(limit=100)
+    fake.sink.room = 0
+    fake.ws.send(b"x" * 16384)
+    errors: list[ConnectionClosed] = []
+
+    async def send() -> None:
+        errors.append(await ended(lambda: fake.ws.send_wait("y")))
+
+    nursery.start_soon(send)
+    await trio.testing.wait_all_tasks_blocked()
+    end(fake.ws)
+    fake.ws._outbox._notify()  # as the writer does when it has written
+    await trio.testing.wait_all_tasks_blocked()
+    assert len(errors) == 1
+    assert (await ended(lambda: fake.ws.send_wait("z"))).code == errors[0].code in (4000, 1006)
+
+
+async def test_a_cancelled_send_wait_has_sent_nothing() -> None:
+    fake = FakeEndpoint()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await fake.ws.send_wait("x")
+    assert scope.cancelled_caught
+    assert fake.ws._outbox.empty
+
+
+async def test_send_wait_checks_its_arguments() -> None:
+    fake = FakeEndpoint()
+    with pytest.raises(TypeError, match="send_wait expects data"):
+        await fake.ws.send_wait(1)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="send_wait expects compress to be a boolean"):
+        await fake.ws.send_wait("x", 1)  # type: ignore[arg-type]
+
+
+async def test_drained_writes_the_batch_and_waits_for_what_is_unsent(nursery: trio.Nursery) -> None:
+    fake = FakeEndpoint()
+    fake.hub.subscribe(fake.ws, "news")
+    publish(fake, b"published")
+    fake.ws.send("sent")
+    await fake.ws.drained()
+    assert fake.sink.written == text_frame(b"published") + text_frame(b"sent")
+    fake.sink.room = 2
+    fake.ws.send("more")
+    returned: list[bool] = []
+
+    async def wait() -> None:
+        await fake.ws.drained()
+        returned.append(True)
+
+    nursery.start_soon(wait)
+    await trio.testing.wait_all_tasks_blocked()
+    assert fake.sink.written.endswith(text_frame(b"more")[:2])
+    fake.sink.room = 1
+    fake.ws._outbox.write_more()
+    await trio.testing.wait_all_tasks_blocked()
+    assert not returned
+    fake.write_all()
+    await trio.testing.wait_all_tasks_blocked()
+    assert returned
+    assert fake.sink.written.endswith(text_frame(b"more"))
+
+
+async def test_drained_waits_for_a_close_to_be_written_and_raises_when_the_connection_ends_before(
+    nursery: trio.Nursery,
+) -> None:
+    fake = FakeEndpoint()
+    fake.sink.room = 0
+    fake.ws.send("x")
+    fake.ws.close(4000, "why")
+    errors: list[ConnectionClosed] = []
+
+    async def wait() -> None:
+        errors.append(await ended(fake.ws.drained))
+
+    nursery.start_soon(wait)
+    await trio.testing.wait_all_tasks_blocked()
+    assert errors == []
+    fake.ws._end()
+    await trio.testing.wait_all_tasks_blocked()
+    assert [(error.code, error.reason, error.sent, error.received) for error in errors] == [
+        (4000, "why", CloseFrame(4000, "why"), None)
+    ]
+
+
+async def test_drained_raises_for_a_lost_or_closed_connection() -> None:
+    fake = FakeEndpoint()
+    fake.ws.terminate()
+    assert (await ended(fake.ws.drained)).code == 1006
+    fake.ws._end()
+    assert (await ended(fake.ws.drained)).code == 1006
+    assert (await ended(overflowing().ws.drained)).code == 1006
+
+
+async def test_drained_is_not_fooled_by_a_broken_transport(nursery: trio.Nursery) -> None:
+    fake = FakeEndpoint()
+    fake.sink.broken = True
+    fake.ws.send("x")
+    errors: list[ConnectionClosed] = []
+
+    async def wait() -> None:
+        errors.append(await ended(fake.ws.drained))
+
+    nursery.start_soon(wait)
+    await trio.testing.wait_all_tasks_blocked()
+    assert errors == []  # the reader has not found the end yet
+    fake.ws._end()
+    await trio.testing.wait_all_tasks_blocked()
+    assert len(errors) == 1
+
+
+@pytest.mark.parametrize("call", ["drained", "closed"])
+async def test_waiting_is_a_checkpoint_even_if_there_is_nothing_to_wait_for(call: str) -> None:
+    fake = FakeEndpoint()
+    if call == "closed":
+        fake.ws._end()
+    with trio.testing.assert_checkpoints():
+        await getattr(fake.ws, call)()
+    with trio.testing.assert_checkpoints():
+        await FakeEndpoint().ws.send_wait("x")
+
+
+async def test_closed_tells_every_waiter_how_it_ended(nursery: trio.Nursery) -> None:
+    fake = FakeEndpoint()
+    infos: list[CloseInfo] = []
+
+    async def wait() -> None:
+        infos.append(await fake.ws.closed())
+
+    nursery.start_soon(wait)
+    nursery.start_soon(wait)
+    await trio.testing.wait_all_tasks_blocked()
+    fake.ws.close(4000, "why")
+    await trio.testing.wait_all_tasks_blocked()
+    assert infos == []
+    fake.ws._end()
+    await trio.testing.wait_all_tasks_blocked()
+    assert infos == [CloseInfo(4000, "why", CloseFrame(4000, "why"), None)] * 2
+    assert await fake.ws.closed() == infos[0]
+
+
+# The end
+
+
+async def test_close_sends_what_was_accepted_then_its_frame_once() -> None:
+    fake = FakeEndpoint()
+    fake.ws.send("last")
+    fake.ws.close(4000, "é" * 100)
+    fake.ws.close(4001, "again")
+    assert fake.ws.ready_state is ReadyState.CLOSING
+    assert fake.sink.writes == [text_frame(b"last") + close_frame(4000, "é" * 61)]
+    assert fake.driver.calls == ["close_begun"]
+    assert fake.ws._ending == CloseInfo(4000, "é" * 61, CloseFrame(4000, "é" * 61), None)
+    assert fake.ws._end().code == 4000
+    assert fake.ws.ready_state is ReadyState.CLOSED
+    fake.ws.close()
+    assert fake.ws.ready_state is ReadyState.CLOSED
+    assert fake.driver.calls == ["close_begun"]
+
+
+async def test_in_a_cork_the_close_leaves_with_the_cork() -> None:
+    fake = FakeEndpoint()
+    fake.ws._outbox.corks += 1
+    fake.ws.send("x")
+    fake.ws.close()
+    assert fake.ws.send("too late") == 0
+    assert fake.sink.writes == []
+    fake.ws._outbox.corks -= 1
+    fake.ws._outbox.flush()
+    assert fake.sink.writes == [text_frame(b"x") + close_frame(1000, "")]
+
+
+async def test_under_backpressure_and_over_the_limit_the_close_comes_last() -> None:
+    fake = FakeEndpoint(limit=100)
+    fake.sink.room = 0
+    fake.ws.send(b"x" * 16384)
+    assert fake.ws.send("dropped") == 0
+    fake.ws.close()
+    fake.write_all()
+    assert fake.sink.written == binary_frame(b"x" * 16384) + close_frame(1000, "")
+
+
+async def test_the_answer_to_a_close_without_a_code_is_bodyless() -> None:
+    fake = FakeEndpoint()
+    frame = CloseFrame(1005, "")
+    fake.ws._begin_close(CloseInfo(*frame, sent=frame, received=frame))
+    assert fake.sink.written == close_frame(None, "")
+
+
+async def test_a_closing_socket_has_left_its_topics() -> None:
+    fake = FakeEndpoint()
+    fake.hub.subscribe(fake.ws, "news")
+    fake.ws.close()
+    assert len(fake.hub.topics) == 0
+    assert fake.hub.publish("news", text_frame(b"x"), 1, None) == 0
+
+
+async def test_a_close_that_finds_its_socket_ended_by_an_earlier_publish_leaves_it_at_that() -> None:
+    fake = overflowing()
+    fake.ws.close(4000)
+    assert fake.driver.calls == ["writer_needed", "abort"]
+    assert fake.ws._end() is ABNORMAL
+
+
+async def test_terminate_offers_the_batch_once_and_forgets_the_rest() -> None:
+    fake = FakeEndpoint()
+    fake.hub.subscribe(fake.ws, "news")
+    fake.ws.send("a")
+    publish(fake, b"b")
+    fake.sink.room = 4
+    fake.ws.terminate()
+    assert fake.sink.written == (text_frame(b"a") + text_frame(b"b"))[:4]
+    assert fake.ws.get_buffered_amount() == 0
+    assert fake.ws.ready_state is ReadyState.CLOSING
+    assert fake.driver.calls == ["writer_needed", "abort"]
+    fake.ws.terminate()
+    assert fake.driver.calls == ["writer_needed", "abort"]
+    assert fake.ws._end() == CloseInfo(1006, "", None, None)
+
+
+async def test_terminate_in_a_cork_offers_what_the_cork_holds() -> None:
+    fake = FakeEndpoint()
+    fake.ws._outbox.corks += 1
+    fake.ws.send("a")
+    fake.ws.terminate()
+    assert fake.sink.written == text_frame(b"a")
+
+
+async def test_terminate_after_close_aborts_but_reports_the_close() -> None:
+    fake = FakeEndpoint()
+    fake.sink.room = 0
+    fake.ws.close(4000, "why")
+    fake.ws.terminate()
+    assert fake.driver.calls == ["writer_needed", "close_begun", "abort"]
+    assert (fake.ws._end().code, fake.ws._end().reason) == (4000, "why")
+
+
+async def test_terminate_that_finds_its_socket_ended_by_an_earlier_publish_aborts_once() -> None:
+    fake = overflowing()
+    fake.ws.terminate()
+    assert fake.driver.calls == ["writer_needed", "abort"]
+
+
+async def test_terminate_after_the_end_does_nothing() -> None:
+    fake = FakeEndpoint()
+    fake.ws._end()
+    fake.ws.terminate()
+    assert fake.driver.calls == []
+
+
+async def test_the_end_of_an_open_socket_is_abnormal() -> None:
+    fake = FakeEndpoint()
+    fake.hub.subscribe(fake.ws, "news")
+    fake.ws.send("lost")
+    assert fake.ws._end() is ABNORMAL
+    assert fake.ws._outbox.empty
+    assert len(fake.hub.topics) == 0
+    error = fake.ws._closed_error()
+    assert (error.code, error.reason, error.sent, error.received) == (1006, "", None, None)
+
+
+async def test_a_failed_write_is_told_to_the_driver() -> None:
+    fake = FakeEndpoint()
+    fake.sink.broken = True
+    fake.ws.send("x")
+    fake.ws._outbox.flush()
+    assert fake.driver.calls == ["write_failed"]
+
+
+# State
+
+
+async def test_binary_type_takes_our_names_and_buns() -> None:
+    ws = FakeEndpoint().ws
+    assert ws.binary_type == "bytes"
+    names = ["bytes", "bytearray", "memoryview", "nodebuffer", "uint8array", "arraybuffer"]
+    taken: list[str] = []
+    for name in names:
+        ws.binary_type = name  # type: ignore[assignment]
+        taken.append(ws.binary_type)
+    assert taken == ["bytes", "bytearray", "memoryview"] * 2
+    for wrong in ("blob", None, ["bytes"]):
+        with pytest.raises(ValueError, match="binary_type expects one of 'bytes', 'bytearray'"):
+            ws.binary_type = wrong  # type: ignore[assignment]
+    assert ws.binary_type == "memoryview"
+
+
+async def test_pause_and_resume() -> None:
+    fake = FakeEndpoint()
+    assert not fake.ws.is_paused
+    fake.ws.resume()
+    assert fake.driver.calls == []
+    fake.ws.pause()
+    fake.ws.pause()
+    assert fake.ws.is_paused
+    fake.ws.resume()
+    fake.ws.resume()
+    assert not fake.ws.is_paused
+    assert fake.driver.calls == ["resumed"]
+
+
+async def test_what_a_socket_says_of_itself() -> None:
+    fake = FakeEndpoint()
+    assert fake.ws.protocol == "chat"
+    fake.ws.send("abc")
+    fake.sink.room = 2
+    fake.ws._outbox.flush()
+    fake.ws._messages_in += 4
+    fake.ws._bytes_in += 5
+    statistics = fake.ws.statistics()
+    assert (statistics.messages_in, statistics.bytes_in) == (4, 5)
+    assert (statistics.messages_out, statistics.bytes_out, statistics.drops, statistics.buffered) == (1, 2, 0, 3)

@@ -98,3 +98,9 @@ def test_handshake_error_carries_the_response() -> None:
     error = HandshakeError(403, headers, b"forbidden")
     assert (error.status, error.headers, error.body) == (403, headers, b"forbidden")
     assert str(error) == "the server answered the WebSocket handshake with HTTP status 403"
+
+
+def test_handshake_error_says_what_is_wrong_with_a_101() -> None:
+    error = HandshakeError(101, Headers(), b"", reason="its Upgrade is not websocket")
+    assert error.reason == "its Upgrade is not websocket"
+    assert str(error).endswith("with HTTP status 101, but its Upgrade is not websocket")

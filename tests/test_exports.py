@@ -40,6 +40,7 @@ PROMISED = {
     "Server",
     "ServerWebSocket",
     "SocketAddress",
+    "WebSocket",
     "WebSocketHandler",
     "open_server",
     "serve",

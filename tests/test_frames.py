@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings, strategies as st
-from wsproto.connection import CLIENT, Connection
+from wsproto.connection import CLIENT, SERVER, Connection
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
 from trio_bunws._wire.frames import (
@@ -14,6 +14,7 @@ from trio_bunws._wire.frames import (
     SHORT_MASKS,
     binary_frame,
     close_frame,
+    mask_frame,
     ping_frame,
     pong_frame,
     text_frame,
@@ -121,3 +122,34 @@ def test_the_table_of_short_masks_takes_the_mask_off(payload: bytes, key: bytes)
 
 def test_the_table_of_short_masks_has_no_row_for_other_frames() -> None:
     assert [byte for byte in range(256) if SHORT_MASKS[byte] is not None] == list(range(0x80, 0x80 + 126))
+
+
+KEYS = [bytes(4), b"\x00\x00\x00\x01", b"\x9a\x01\xfe\x42", b"\xff\xff\xff\xff"]
+
+
+def masked_by_hand(frame: bytes, key: bytes) -> bytes:
+    """Mask as RFC 6455, section 5.3, says it: octet by octet."""
+    start = {126: 4, 127: 10}.get(frame[1], 2)
+    payload = bytes(octet ^ key[index % 4] for index, octet in enumerate(frame[start:]))
+    return frame[:1] + bytes([frame[1] | 0x80]) + frame[2:start] + key + payload
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("length", [*range(10), 123, 124, 125, 126, 127, 128, 8191, 8193, 65535, 65536, 70001])
+def test_a_frame_of_any_length_is_masked_as_the_rfc_says(length: int, key: bytes) -> None:
+    payload = bytes(index % 251 for index in range(length))
+    for frame in (text_frame(payload), binary_frame(payload)):
+        assert mask_frame(frame, key) == masked_by_hand(frame, key)
+
+
+@given(payload=st.binary(max_size=300), key=st.binary(min_size=4, max_size=4))
+def test_a_wsproto_server_reads_what_was_masked(payload: bytes, key: bytes) -> None:
+    frames = [binary_frame(payload), ping_frame(payload[:125]), pong_frame(payload[:125]), close_frame(1000, "bye")]
+    server = Connection(SERVER)
+    server.receive_data(b"".join(mask_frame(frame, key) for frame in frames))
+    message, ping, pong, close = server.events()
+    assert isinstance(close, CloseConnection)
+    assert (close.code, close.reason) == (1000, "bye")
+    assert (ping, pong) == (Ping(payload[:125]), Pong(payload[:125]))
+    assert isinstance(message, BytesMessage)
+    assert bytes(message.data) == payload

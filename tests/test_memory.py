@@ -1,4 +1,4 @@
-"""`trio_bunws.testing.MemoryListener` alone."""
+"""`trio_bunws.testing.MemoryListener` alone, and the connections that it makes by itself."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import trio
 import trio.testing
 
 from trio_bunws.testing import MemoryListener
+from trio_bunws.testing._memory import MemoryStream
 
 
 async def connected(listener: MemoryListener) -> tuple[trio.abc.Stream, trio.abc.Stream]:
@@ -42,6 +43,97 @@ async def test_a_closed_listener_refuses_connections() -> None:
     await listener.aclose()
     with pytest.raises(trio.BrokenResourceError):
         await listener.connect()
+
+
+async def stream_pair() -> tuple[MemoryStream, MemoryStream]:
+    return MemoryStream.pair()
+
+
+async def test_its_own_connections_are_streams_as_trio_wants_them() -> None:
+    await trio.testing.check_half_closeable_stream(stream_pair, None)
+
+
+@pytest.mark.usefixtures("autojump_clock")
+async def test_what_is_sent_while_stalled_arrives_afterwards() -> None:
+    one, other = MemoryStream.pair()
+    async with trio.open_nursery() as nursery:
+        one.stall(1)
+        one.stall(1)
+        nursery.start_soon(one.send_all, b"late")
+        await other.send_all(b"the other way is free")
+        assert await one.receive_some() == b"the other way is free"
+        for _ in range(2):
+            with trio.move_on_after(1) as scope:
+                await other.receive_some()
+            assert scope.cancelled_caught
+            one.stall(-1)
+        assert await other.receive_some() == b"late"
+
+
+async def stalled_send(one: MemoryStream, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        await one.send_all(b"x")
+
+
+@pytest.mark.parametrize("close_ours", [True, False])
+async def test_closing_either_end_ends_a_stalled_send(close_ours: bool) -> None:
+    one, other = MemoryStream.pair()
+    one.stall(1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stalled_send, one, trio.ClosedResourceError if close_ours else trio.BrokenResourceError)
+        await trio.testing.wait_all_tasks_blocked()
+        await (one if close_ours else other).aclose()
+
+
+async def test_an_end_of_stream_is_stalled_too() -> None:
+    one, other = MemoryStream.pair()
+    one.stall(1)
+    await one.aclose()
+    with trio.move_on_after(0) as scope:
+        await other.receive_some()
+    assert scope.cancelled_caught
+    one.stall(-1)
+    assert await other.receive_some() == b""
+
+
+async def test_the_end_of_a_stall_finds_nobody_at_the_other_end() -> None:
+    one, other = MemoryStream.pair()
+    one.stall(1)
+    with trio.move_on_after(0):
+        await one.send_all(b"x")
+    await one.aclose()
+    await other.aclose()
+    one.stall(-1)
+    with pytest.raises(trio.ClosedResourceError):
+        await one.send_all(b"y")
+
+
+async def test_a_lost_end_sends_and_receives_nothing_but_what_had_come() -> None:
+    one, other = MemoryStream.pair()
+    await other.send_all(b"had come")
+    one.lose()
+    assert await one.receive_some() == b"had come"
+    for _ in range(2):
+        with pytest.raises(trio.BrokenResourceError):
+            await one.receive_some()
+        with pytest.raises(trio.BrokenResourceError):
+            await one.send_all(b"x")
+    await one.aclose()
+
+
+async def test_a_loss_ends_what_waits() -> None:
+    one, _ = MemoryStream.pair()
+    one.stall(1)
+
+    async def receive() -> None:
+        with pytest.raises(trio.BrokenResourceError):
+            await one.receive_some()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(receive)
+        nursery.start_soon(stalled_send, one, trio.BrokenResourceError)
+        await trio.testing.wait_all_tasks_blocked()
+        one.lose()
 
 
 async def test_closing_ends_a_waiting_accept() -> None:

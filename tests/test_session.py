@@ -501,7 +501,7 @@ async def test_cancelling_drops_the_connection() -> None:
                 assert server._pending_requests == (1 if data == GET else 0)
                 scope.cancel()
         assert scope.cancelled_caught
-        assert transport.ended_by == ["aclose"]
+        assert transport.ended_by == ["abort", "aclose"]
         assert server._pending_requests == 0
 
 
@@ -513,7 +513,7 @@ async def test_what_is_no_exception_goes_through(exception: type[BaseException])
     transport = FakeTransport(GET)
     with pytest.raises(exception):
         await Session(transport.real, FakeServer(fetch, async_error).real).run()
-    assert transport.ended_by == ["aclose"]
+    assert transport.ended_by == ["abort", "aclose"]
     assert transport.sent == b""
 
 

@@ -3,6 +3,7 @@
 This file only re-exports; the modules with an underscore are the implementation, and nobody else's business.
 """
 
+from trio_bunws._client import WebSocket as WebSocket
 from trio_bunws._close import CloseFrame as CloseFrame, CloseInfo as CloseInfo
 from trio_bunws._endpoint import SocketStatistics as SocketStatistics
 from trio_bunws._engine import ServerStatistics as ServerStatistics

@@ -1,11 +1,13 @@
 """The life of one WebSocket after its handshake: reading, the writer task, the close handshake, the end.
 
 One task runs `Connection.run`; everything else starts at first need and ends with it. Handlers are `_dispatch.py`'s,
-frames the codec's, deadlines the sweeper's; here is decided what each event means for the connection.
+frames the codec's, deadlines the sweeper's; here is decided what each event means for the connection, whichever side
+it is: `_server_connection.py` and `_client_connection.py` add who sends and who is told.
 """
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
@@ -13,37 +15,39 @@ import attrs
 import trio
 
 from trio_bunws._close import CloseFrame, CloseInfo
-from trio_bunws._dispatch import Dispatcher
-from trio_bunws._endpoint import ABNORMAL
+from trio_bunws._endpoint import ABNORMAL, Endpoint
 from trio_bunws._status import OPEN, ReadyState
 from trio_bunws._tasks import Role, TaskGroup
-from trio_bunws._websocket import ServerWebSocket
 from trio_bunws._wire.codec import Codec
 from trio_bunws._wire.events import Close, Failure, Ping
 from trio_bunws._wire.frames import ping_frame, pong_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
+    from trio_bunws._dispatch import Dispatcher
     from trio_bunws._engine import Engine
-    from trio_bunws._request import Request
+    from trio_bunws._reception import Reception
     from trio_bunws._transport import Transport
     from trio_bunws._wire.events import Event
 
 T = TypeVar("T")
+E = TypeVar("E", bound=Endpoint)
 INACTIVE: Final = CloseInfo(1006, "WebSocket timed out from inactivity", None, None)
 MAX_CLOSING: Final = 60.0
 """Seconds that a close may take in all when `idle_timeout` is off."""
 PING: Final = ping_frame(b"")
 
 
-class Connection(Generic[T]):
-    """One WebSocket connection: `ServerWebSocket`'s `Driver`, and watched by the sweeper."""
+class Connection(Generic[T, E]):
+    """One WebSocket connection: its endpoint's `Driver`, and watched by the sweeper.
+
+    A subclass sets `ws` and `_dispatcher` when it is made.
+    """
 
     __slots__ = (
         "_bell",
         "_closing_since",
         "_codec",
+        "_context",
         "_dispatcher",
         "_engine",
         "_heard",
@@ -57,54 +61,37 @@ class Connection(Generic[T]):
         "ws",
     )
 
-    def __init__(
-        self,
-        transport: Transport,
-        engine: Engine[T],
-        request: Request,
-        data: T,
-        protocol: str | None,
-    ) -> None:
-        handler = engine.slot.handler
-        remote = transport.remote
+    ws: E
+    _dispatcher: Dispatcher[T] | Reception
+
+    def __init__(self, transport: Transport, engine: Engine[T], *, client: bool = False) -> None:
+        max_payload_length = engine.slot.handler.max_payload_length
         self._transport: Final = transport
         self._engine: Final = engine
-        self.ws: Final = ServerWebSocket(
-            sink=transport,
-            driver=self,
-            hub=engine.hub,
-            slot=engine.slot,
-            limits=engine.limits,
-            request=request,
-            data=data,
-            protocol=protocol,
-            remote_address=None if remote is None else remote.address,
-        )
-        self._codec: Final = Codec(handler.max_payload_length, engine.limits.max_fragments)
+        self._codec: Final = Codec(max_payload_length, engine.limits.max_fragments, client=client)
         self._tasks: Final = TaskGroup(engine.nursery)
-        self._dispatcher: Final = Dispatcher(self.ws, engine.slot, self._tasks, self.release)
+        self._context: Final = trio.lowlevel.current_task().context
         self._pending: Event | None = None
         self._held: trio.Event | None = None
         self._input_over = False
         self._bell: trio.MemorySendChannel[None] | None = None
         self._heard = trio.current_time()
-        self._pinged = 0.0
+        self._pinged = -math.inf  # the silence in which a ping went out, by its beginning
         self._progressed = 0.0
         self._closing_since = 0.0
 
     async def run(self, response: bytes, trailing: bytes) -> None:
         """Answer the handshake with `response`, and serve the connection until it is over and its handlers are done.
 
-        `trailing` are the bytes that came behind the request. The transport is the caller's to close.
+        `trailing` are the bytes that came behind the peer's half of the handshake; a client has no answer to it. The
+        transport is the caller's to close.
         """
         engine = self._engine
         engine.connections.add(self)
         try:
-            engine.sweeper.watch(self, self._heard)
+            self._listen()
             self._codec.feed(trailing)
-            with self.ws.corked():
-                self.ws._outbox.push_raw(response)
-                self._dispatcher.opened()
+            self._begin(response)
             await self._read()
             await self._write_rest()
         finally:
@@ -112,6 +99,20 @@ class Connection(Generic[T]):
             at_most = engine.limits.close_timeout
             with trio.CancelScope(deadline=trio.current_time() + 3 * at_most, shield=True):
                 await self._finish(at_most)
+
+    def _begin(self, response: bytes) -> None:
+        ws = self.ws
+        outbox = ws._outbox
+        outbox.corks += 1
+        try:
+            if response:
+                outbox.push_raw(response)
+            self._dispatcher.opened()
+            if self._engine.closing is not None:
+                ws._begin_close(self._engine.closing)  # its upgrade was granted before
+        finally:
+            outbox.corks -= 1
+            outbox.flush()
 
     # Reading
 
@@ -140,18 +141,15 @@ class Connection(Generic[T]):
         """Handle what was fed, and write what that sent. True: held, by a pause or a full inbox."""
         ws = self.ws
         outbox = ws._outbox
+        dispatcher = self._dispatcher
+        events = self._codec.events()
         outbox.corks += 1
         try:
-            if (waiting := self._pending) is not None:
-                self._pending = None
-                if not self._take(waiting):
-                    return True
-            events = self._codec.events()
             while not self._input_over:
-                if ws._paused and ws._state is OPEN:
+                if ws._state is OPEN and (ws._paused or dispatcher.is_full):
                     return True
-                event = self._dispatcher.consume(events)
-                if event is None:
+                event, self._pending = self._pending, None
+                if event is None and (event := dispatcher.consume(events)) is None:
                     return ws._paused and ws._state is OPEN
                 if not self._take(event):
                     return True
@@ -185,7 +183,8 @@ class Connection(Generic[T]):
         ws = self.ws
         if ws._state is OPEN:
             ws._begin_close(CloseInfo(*frame, sent=frame, received=frame))
-        elif ws._ending is not None:
+        else:
+            assert ws._ending is not None  # since it is no longer open
             ws._ending = attrs.evolve(ws._ending, received=frame)
 
     def _end_input(self) -> None:
@@ -194,11 +193,14 @@ class Connection(Generic[T]):
 
     async def _hold(self) -> None:
         """Wait until a pause or a full inbox may be over. Such silence is ours, not the peer's."""
-        self._engine.sweeper.watch(self, None)
         self._held = trio.Event()
         await self._held.wait()
-        self._heard = trio.current_time()
-        self._engine.sweeper.watch(self, self._heard)
+        self._listen()
+
+    def _listen(self) -> None:
+        """Let the peer's silence begin now."""
+        now = self._heard = trio.current_time()
+        self._engine.sweeper.watch(self, self.look(now))
 
     # Writing
 
@@ -208,9 +210,13 @@ class Connection(Generic[T]):
         try:
             while True:
                 while outbox.has_work:
-                    await self._transport.settle()
-                    self._heard = self._progressed = trio.current_time()
-                    if outbox.write_more():
+                    settled = await self._transport.settle()
+                    self._progressed = trio.current_time()
+                    if not settled:
+                        self._heard = self._progressed
+                    elif outbox.write_more() and not outbox.broken:
+                        # Only unsent bytes show that the peer reads: the first ones of a send, any kernel takes.
+                        self._heard = self._progressed
                         self._dispatcher.drained()
                 if self._transport.direct:
                     return  # the next refusal starts a new writer: an idle socket owns none
@@ -253,11 +259,11 @@ class Connection(Generic[T]):
     def look(self, now: float) -> float | None:
         """Ping or give up a silent peer, abort a close that takes too long; return when to look again."""
         ws = self.ws
-        if ws._state is not OPEN:
-            return self._look_closing(now)
+        if ws._state is not OPEN or ws._outbox.broken:
+            return self._look_ending(now)
         handler = self._engine.slot.handler
         timeout = handler.idle_timeout
-        if not timeout or self._held is not None:
+        if not timeout or ws._paused or self._held is not None:
             return None
         deadline = self._heard + timeout
         if now >= deadline:
@@ -273,26 +279,34 @@ class Connection(Generic[T]):
         self._engine.hub.mark_dirty(ws)
         return deadline
 
-    def _look_closing(self, now: float) -> float | None:
-        if self.ws._lost or self.ws._state is ReadyState.CLOSED:
+    def _look_ending(self, now: float) -> float | None:
+        ws = self.ws
+        if ws._lost or ws._state is ReadyState.CLOSED:
             return None
-        deadline = self._close_deadline()
+        deadline = self._end_deadline()
         if now < deadline:
             return deadline
-        self.ws._begin_abort(ABNORMAL)
+        if ws._state is OPEN:
+            self._end_input()  # lost, not closed by us: what was received is still handled
+        ws._begin_abort(ABNORMAL)
         return None
 
-    def _close_deadline(self) -> float:
+    def _end_deadline(self) -> float:
         engine = self._engine
+        timeout = engine.limits.close_timeout
+        if self.ws._state is OPEN:  # broken: the reader finds what the peer had sent before, or else this is the end
+            return max(self._heard, self._progressed) + timeout
+        if engine.close_by is not None:
+            return engine.close_by
         longest = engine.slot.handler.idle_timeout or MAX_CLOSING
-        return min(self._progressed + engine.limits.close_timeout, self._closing_since + longest)
+        return min(self._progressed + timeout, self._closing_since + longest)
 
     def options_changed(self) -> None:
         """Apply the options of a reloaded handler."""
         handler = self._engine.slot.handler
         self._codec.max_payload_length = handler.max_payload_length
         self.ws._outbox.set_limit(handler.backpressure_limit)
-        self._engine.sweeper.watch(self, trio.current_time())
+        self._listen()
 
     # What the socket asks of us
 
@@ -300,7 +314,8 @@ class Connection(Generic[T]):
         """See that a writer runs, and wake it."""
         if self._bell is None:
             self._bell, bell = trio.open_memory_channel[None](1)
-            self._tasks.start_soon(Role.SERVICE, partial(self._write, bell))
+            # The drain handler runs there: in the context of the other handlers, whoever has sent too much.
+            self._context.copy().run(self._tasks.start_soon, Role.SERVICE, partial(self._write, bell))
         else:
             try:
                 self._bell.send_nowait(None)
@@ -312,8 +327,9 @@ class Connection(Generic[T]):
         self._closing_since = self._progressed = trio.current_time()
         if not self._input_over:
             self._dispatcher.discard()
-        self._engine.sweeper.watch(self, self._close_deadline())
+        self._engine.sweeper.watch(self, self._end_deadline())
         self.release()
+        self._dispatcher.resumed()
 
     def abort(self) -> None:
         """End the transport; the reader finds out."""
@@ -321,6 +337,18 @@ class Connection(Generic[T]):
             self._dispatcher.discard()
         self._transport.abort()
         self.release()
+        self._dispatcher.resumed()
+
+    def resumed(self) -> None:
+        """Read on after a pause."""
+        self.release()
+        self._dispatcher.resumed()
+        self._listen()
+
+    def write_failed(self) -> None:
+        """Expect the reader to find the end of the stream, and give up if it does not."""
+        self._progressed = trio.current_time()
+        self._engine.sweeper.watch(self, self.look(self._progressed))
 
     def release(self) -> None:
         """Let a reader that is held look again."""
@@ -328,50 +356,9 @@ class Connection(Generic[T]):
             self._held.set()
             self._held = None
 
-    def start_soon(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> None:
-        """Run a task of the application until the connection ends."""
-        if self.ws._state is ReadyState.CLOSED:
-            raise self.ws._closed_error()
-        self._tasks.start_soon(Role.SERVICE, partial(self._run_task, async_fn, args))
-
-    async def _run_task(self, async_fn: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:
-        try:
-            await async_fn(*args)
-        except Exception as exc:
-            await self._dispatcher.report(exc)
-
-    async def start(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> object:
-        """Run a task of the application, and return what it calls `task_status.started()` with."""
-        if self.ws._state is ReadyState.CLOSED:
-            raise self.ws._closed_error()
-
-        async def run(task_status: trio.TaskStatus[object]) -> None:
-            status = Started(task_status)
-            try:
-                await async_fn(*args, task_status=status)
-            except Exception as exc:
-                if not status.is_started:
-                    raise  # to the caller of start, as from a nursery
-                await self._dispatcher.report(exc)
-
-        return await self._tasks.start(Role.SERVICE, run)
-
     async def receive(self) -> str | bytes | bytearray | memoryview:
         """Return the session's next message, or raise `ConnectionClosed`."""
         return await self._dispatcher.receive()
-
-
-class Started:
-    """A task status that remembers whether it was told."""
-
-    def __init__(self, task_status: trio.TaskStatus[object]) -> None:
-        self._task_status: Final = task_status
-        self.is_started = False
-
-    def started(self, value: object = None) -> None:
-        """Pass it on."""
-        self.is_started = True
-        self._task_status.started(value)
 
 
 def ping_margin(timeout: float) -> float:

@@ -25,21 +25,30 @@ from trio_bunws._wire.events import Ping, Pong
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from trio_bunws._handlers import HandlerSlot
+    from trio_bunws._handlers import Calls, HandlerSlot, Session
     from trio_bunws._websocket import ServerWebSocket
     from trio_bunws._wire.events import Event
 
 T = TypeVar("T")
 logger = logging.getLogger("trio_bunws.websocket")
 FAILED: Final = CloseFrame(1011, "Internal server error")
-OPENED: Final = object()
-"""The job of running an `async` open handler."""
 
 
 class Dispatcher(Generic[T]):
     """The handlers of one socket, at work."""
 
-    __slots__ = ("_beside", "_lane", "_made_room", "_session", "_slot", "_tasks", "_ws")
+    __slots__ = (
+        "_beside",
+        "_discarding",
+        "_first",
+        "_lane",
+        "_made_room",
+        "_resumed",
+        "_session",
+        "_slot",
+        "_tasks",
+        "_ws",
+    )
 
     def __init__(
         self, ws: ServerWebSocket[T], slot: HandlerSlot[T], tasks: TaskGroup, made_room: Callable[[], None]
@@ -49,7 +58,11 @@ class Dispatcher(Generic[T]):
         self._slot: Final = slot
         self._tasks: Final = tasks
         self._made_room: Final = made_room
-        self._lane: Lane[object] | None = None
+        # Its jobs: the `Calls` whose `open` is to run, messages, and exceptions for an `async` error handler.
+        self._lane: Lane[Calls[T] | str | bytes | Exception] | None = None
+        self._first: Calls[T] | Exception | None = None  # the job that no close may discard, while it waits
+        self._discarding = False
+        self._resumed: trio.Event | None = None  # while a message waits for the end of a pause
         self._beside: dict[str, Lane[tuple[bytes, ...]]] | None = None
         self._session: Inbox[str | bytes | bytearray | memoryview] | None = None
 
@@ -59,20 +72,18 @@ class Dispatcher(Generic[T]):
         """The connection is open: call `open`, then start the session if there is one."""
         calls = self._slot.calls
         if calls.session is not None:
-            handler = self._slot.handler
-            self._session = Inbox(handler.max_inbox, self._made_room)
-        if calls.open is None:
-            self._begin_session()
-        elif calls.open_async:
-            self._post(OPENED, 0)
-        else:
+            self._session = Inbox(self._slot.handler.max_inbox, self._made_room)
+        if calls.open_async:
+            self._post_first(calls)
+            return
+        if calls.open is not None:
             try:
                 refuse_awaitable(calls.open(self._ws))
             except Exception as exc:
                 self._close_failed()
                 self._failed(exc)
-            else:
-                self._begin_session()
+                return
+        self._begin_session(calls)
 
     def consume(self, events: Iterator[Event]) -> Event | None:
         """Call plain message handlers as long as that is all there is to do.
@@ -99,7 +110,7 @@ class Dispatcher(Generic[T]):
                     if busy or calls.binary_async or ws._state is not OPEN:
                         return event
                     if ws._binary_type != "bytes":
-                        message = self._converted(event)
+                        message = self._ws._converted(event)
                 else:
                     return event
                 count += 1
@@ -112,7 +123,7 @@ class Dispatcher(Generic[T]):
                 except Exception as exc:
                     self._failed(exc)
                     busy = self._busy
-                if ws._paused:
+                if ws._paused and ws._state is OPEN:
                     return None
         finally:
             ws._messages_in += count
@@ -136,16 +147,27 @@ class Dispatcher(Generic[T]):
         if self._session is None:
             self._post(event, size)
         else:
-            self._session.post(self._converted(event), size)
+            self._session.post(self._ws._converted(event), size)
         return True
 
-    def has_room(self, event: Ping | Pong) -> bool:
-        """Whether `deliver` would take this ping or pong."""
+    @property
+    def is_full(self) -> bool:
+        """No message more than the empty one may wait, or `open` is still to be entered: it is time to stop reading."""
+        if self._first is not None:
+            return True
+        queue = self._lane if self._session is None else self._session
+        if queue is None:
+            return False
+        handler = self._slot.handler
+        return not queue.has_room(1, handler.max_inbox, handler.max_payload_length)
+
+    def has_room(self, ping: Ping) -> bool:
+        """Whether `deliver` would take this ping."""
         if self._beside is None:
             return True
-        lane = self._beside.get("ping" if isinstance(event, Ping) else "pong")
+        lane = self._beside.get("ping")
         handler = self._slot.handler
-        return lane is None or lane.has_room(len(event.data), handler.max_inbox, handler.max_payload_length)
+        return lane is None or lane.has_room(len(ping.data), handler.max_inbox, handler.max_payload_length)
 
     def drained(self) -> None:
         """Unsent bytes have been written: call `drain`, unless the socket is still over its limit, or closing."""
@@ -155,12 +177,21 @@ class Dispatcher(Generic[T]):
             self._notify("drain", b"", 1)
 
     def discard(self) -> None:
-        """Our side closed: forget the messages whose handling has not begun."""
+        """Our side closed: forget the messages, pings and pongs whose handling has not begun."""
+        self._discarding = True
         if self._lane is not None:
             self._lane.discard()
+            if self._first is not None:
+                self._post(self._first, 0)
         if self._session is not None:
             self._session.discard()
             self._session.close()
+
+    def resumed(self) -> None:
+        """A pause, or the connection, is over."""
+        if self._resumed is not None:
+            self._resumed.set()
+            self._resumed = None
 
     def input_ended(self) -> None:
         """No message will come any more; those that wait are still handled."""
@@ -172,9 +203,12 @@ class Dispatcher(Generic[T]):
         if self._session is None:
             raise RuntimeError("async for over a socket needs WebSocketHandler(session=...)")
         try:
-            return await self._session.receive()
+            message = await self._session.receive()
         except trio.EndOfChannel:
             raise self._ws._closed_error() from None
+        if self._discarding:  # it was on its way already
+            raise self._ws._closed_error()
+        return message
 
     async def closed(self, ending: CloseInfo, at_most: float) -> None:
         """The connection is over, no other handler runs: call `close`, an async one for `at_most` so many seconds."""
@@ -201,6 +235,8 @@ class Dispatcher(Generic[T]):
             await cast("Awaitable[None]", calls.error(exc, self._ws))
         except Exception:
             logger.exception("the error handler failed")
+        except BaseExceptionGroup as group:
+            raise without_failures(group) from None
 
     # How it is done
 
@@ -209,29 +245,51 @@ class Dispatcher(Generic[T]):
         """Messages must wait: `open` or a message handler runs in its task, or a session reads them."""
         return self._session is not None or (self._lane is not None and self._lane.busy)
 
-    def _post(self, job: object, size: int) -> None:
+    def _post_first(self, job: Calls[T] | Exception) -> None:
+        """Queue a job that has to be done even if the socket closes; none is being done and none waits."""
+        self._first = job
+        self._post(job, 0)
+
+    def _post(self, job: Calls[T] | str | bytes | Exception, size: int) -> None:
         """Queue a job behind `open` and the messages before it."""
         if self._lane is None:
             self._lane = Lane(self._do, partial(self._tasks.start_soon, Role.HANDLER), self._made_room)
         self._lane.post(job, size, self._slot.handler.max_inbox)
 
-    async def _do(self, job: object) -> None:
+    async def _do(self, job: Calls[T] | str | bytes | Exception) -> None:
+        while self._ws._paused and self._ws._state is OPEN and isinstance(job, (str, bytes)):
+            self._resumed = trio.Event()
+            await self._resumed.wait()
+            if self._discarding:
+                return
         calls = self._slot.calls
         if isinstance(job, str):
             await self._call(calls.text, calls.text_async, job)
         elif isinstance(job, bytes):
-            await self._call(calls.binary, calls.binary_async, self._converted(job))
-        elif isinstance(job, Exception):
-            await self.report(job)
-        elif await self._call(calls.open, calls.open_async):
-            self._begin_session()
+            await self._call(calls.binary, calls.binary_async, self._ws._converted(job))
         else:
-            self._close_failed()
+            self._first = None
+            if isinstance(job, Exception):
+                await self.report(job)
+            else:
+                await self._open(job)
 
-    async def _call(self, handler: Callable[..., object] | None, is_async: bool, *args: object) -> bool:
-        """Call a handler in its task; False: it failed."""
+    async def _open(self, calls: Calls[T]) -> None:
+        """Run an `async` open handler, in its task."""
+        try:
+            await cast("Callable[[ServerWebSocket[T]], Awaitable[None]]", calls.open)(self._ws)
+        except Exception as exc:
+            self._close_failed()  # first: an error handler may take its time, or close with another code
+            await self.report(exc)
+        except BaseExceptionGroup as group:
+            raise without_failures(group) from None
+        else:
+            self._begin_session(calls)
+
+    async def _call(self, handler: Callable[..., object] | None, is_async: bool, *args: object) -> None:
+        """Call a handler in its task."""
         if handler is None:  # reloaded since
-            return True
+            return
         try:
             result = handler(self._ws, *args)
             if is_async:
@@ -240,8 +298,8 @@ class Dispatcher(Generic[T]):
                 refuse_awaitable(result)
         except Exception as exc:
             await self.report(exc)
-            return False
-        return True
+        except BaseExceptionGroup as group:
+            raise without_failures(group) from None
 
     def _notify(self, kind: Literal["drain", "ping", "pong"], data: bytes, max_jobs: int) -> bool:
         """Call a handler that runs beside the messages; False: it is async, busy, and enough wait already."""
@@ -254,7 +312,7 @@ class Dispatcher(Generic[T]):
         if not getattr(calls, f"{kind}_async") and not calls.error_async:
             try:
                 with self._ws.corked():
-                    refuse_awaitable(handler(self._ws, *args))
+                    refuse_awaitable(handler(self._ws, *map(self._ws._converted, args)))
             except Exception as exc:
                 self._failed(exc)
             return True
@@ -270,25 +328,27 @@ class Dispatcher(Generic[T]):
         return True
 
     async def _do_beside(self, kind: Literal["drain", "ping", "pong"], args: tuple[bytes, ...]) -> None:
+        # Begun late, after a close: pings that came before the peer's are still handled, but nothing drains any more.
+        if self._discarding or (kind == "drain" and self._ws._state is not OPEN):
+            return
         calls = self._slot.calls
-        await self._call(getattr(calls, kind), getattr(calls, f"{kind}_async"), *args)
+        await self._call(getattr(calls, kind), getattr(calls, f"{kind}_async"), *map(self._ws._converted, args))
 
-    def _begin_session(self) -> None:
-        if self._session is not None and self._ws._state is OPEN:
-            self._tasks.start_soon(Role.HANDLER, self._run_session)
+    def _begin_session(self, calls: Calls[T]) -> None:
+        """Start the session of the handler that the socket was opened with, even if another was loaded since."""
+        if calls.session is not None and self._ws._state is OPEN:
+            self._tasks.start_soon(Role.HANDLER, partial(self._run_session, calls.session))
 
-    async def _run_session(self) -> None:
-        session = self._slot.calls.session
-        assert session is not None  # opened() looked
+    async def _run_session(self, session: Session[T]) -> None:
         try:
             await session(self._ws)
-        except ConnectionClosed as exc:
-            # The ordinary end of an iteration whose peer has vanished: worth a word only to who asks for it.
-            if self._slot.calls.error is not None or self._ws._state is OPEN:
-                await self.report(exc)
         except Exception as exc:
-            await self.report(exc)
+            # The ordinary end of an iteration whose peer has vanished is worth a word only to who asks for it.
+            if self._slot.calls.error is not None or self._ws._state is OPEN or not is_closing(exc):
+                await self.report(exc)
             self._close_failed()
+        except BaseExceptionGroup as group:
+            raise without_failures(group) from None
         else:
             done = CloseFrame(1000, "")
             self._ws._begin_close(CloseInfo(*done, sent=done, received=None))
@@ -300,8 +360,8 @@ class Dispatcher(Generic[T]):
             logger.error("a handler failed; closing the socket with 1011", exc_info=exc)
             self._close_failed()
         elif calls.error_async:
-            # Only open and messages come here, and only when their task is idle: there is room.
-            self._post(exc, 0)
+            # Only open and messages come here, and only when their task is idle.
+            self._post_first(exc)
         else:
             try:
                 refuse_awaitable(calls.error(exc, self._ws))
@@ -311,15 +371,20 @@ class Dispatcher(Generic[T]):
     def _close_failed(self) -> None:
         self._ws._begin_close(CloseInfo(*FAILED, sent=FAILED, received=None))
 
-    def _converted(self, message: str | bytes) -> str | bytes | bytearray | memoryview:
-        """Return a binary message as `ws.binary_type` says; text as it is."""
-        if isinstance(message, bytes):
-            match self._ws._binary_type:
-                case "bytearray":
-                    return bytearray(message)
-                case "memoryview":
-                    return memoryview(message)
-        return message
+
+def is_closing(exc: Exception) -> bool:
+    """Whether an exception, or every one in a group, is a `ConnectionClosed`."""
+    if isinstance(exc, ExceptionGroup):
+        return exc.split(ConnectionClosed)[1] is None
+    return isinstance(exc, ConnectionClosed)
+
+
+def without_failures(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Log the failures of a task that was cancelled or interrupted, and return the rest of the group, to be raised."""
+    failures, rest = group.split(Exception)
+    if failures is not None:
+        logger.error("a handler failed while it was being cancelled", exc_info=failures)
+    return cast("BaseException", rest)  # not None, or the group would be an ExceptionGroup
 
 
 def refuse_awaitable(result: object) -> None:

@@ -21,8 +21,6 @@ from trio_bunws._topics import OVER
 from trio_bunws._wire.frames import binary_frame, close_frame, ping_frame, pong_frame, text_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from typing_extensions import Buffer
 
 BinaryType = Literal["bytes", "bytearray", "memoryview"]
@@ -55,20 +53,16 @@ class Driver(Protocol):
         """End the transport at once."""
         ...
 
-    def release(self) -> None:
-        """What held the reader back may be over."""
+    def resumed(self) -> None:
+        """A pause is over: read on."""
         ...
 
-    def start_soon(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> None:
-        """Run a task of the application until the connection ends."""
-        ...
-
-    async def start(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> object:
-        """Run a task of the application, and wait until it calls `task_status.started()`."""
+    def write_failed(self) -> None:
+        """The transport is broken: nothing can be written any more."""
         ...
 
     async def receive(self) -> str | bytes | bytearray | memoryview:
-        """Return the next message for the session, or raise `ConnectionClosed`."""
+        """Return the next message, or raise `ConnectionClosed`."""
         ...
 
 
@@ -163,10 +157,10 @@ class Endpoint(Subscriber):
         return self._send(binary_frame(payload), len(payload))
 
     def _send(self, frame: bytes, size: int) -> SendStatus:
+        if self._topics:
+            self._hub.catch_up(self)  # may end the socket, by dropping something; a closed one has no topics
         if self._state is not OPEN:
             return DROPPED
-        if self._topics:
-            self._hub.catch_up(self)
         outbox = self._outbox
         if outbox.pressure == OVER:
             outbox.drop()
@@ -191,9 +185,12 @@ class Endpoint(Subscriber):
         await trio.lowlevel.checkpoint()
         outbox = self._outbox
         while True:
+            self._hub.catch_up(self)
             if self._state is not OPEN:
                 raise self._closed_error()
-            if not outbox.limit or not outbox.buffered or outbox.buffered + len(frame) <= outbox.limit:
+            if not outbox.has_room(len(frame)):
+                outbox.flush()  # the transport may take the batch at once
+            if outbox.has_room(len(frame)):
                 return self._send(frame, len(payload))
             await outbox.wait_change()
 
@@ -205,10 +202,10 @@ class Endpoint(Subscriber):
         await trio.lowlevel.checkpoint()
         outbox = self._outbox
         while True:
-            if self._lost or self._state is ReadyState.CLOSED:
-                raise self._closed_error()
             self._hub.catch_up(self)
             outbox.flush()
+            if self._lost or self._state is ReadyState.CLOSED:
+                raise self._closed_error()
             if outbox.empty and not outbox.broken:
                 return
             await outbox.wait_change()
@@ -237,9 +234,9 @@ class Endpoint(Subscriber):
         return self._send_control(pong_frame(payload), len(payload))
 
     def _send_control(self, frame: bytes, size: int) -> SendStatus:
+        self._hub.catch_up(self)
         if self._state is not OPEN:
             return DROPPED
-        self._hub.catch_up(self)
         outbox = self._outbox
         if not outbox.push_control(frame):
             return DROPPED
@@ -314,6 +311,7 @@ class Endpoint(Subscriber):
         self._state = ReadyState.CLOSING
         self._ending = ending
         self._hub.leave(self)
+        self._outbox._notify()  # `send_wait` waits in vain from now on
         return True
 
     def _end(self) -> CloseInfo:
@@ -332,6 +330,9 @@ class Endpoint(Subscriber):
     def _writer_needed(self) -> None:
         self._driver.writer_needed()
 
+    def _write_failed(self) -> None:
+        self._driver.write_failed()
+
     def _overflowed(self) -> None:
         """Something was dropped; an endpoint does nothing about it."""
 
@@ -349,7 +350,7 @@ class Endpoint(Subscriber):
 
     @property
     def binary_type(self) -> BinaryType:
-        """What binary messages are: `"bytes"`, `"bytearray"` or `"memoryview"`.
+        """What binary messages, and the data of pings and pongs, are: `"bytes"`, `"bytearray"` or `"memoryview"`.
 
         May be set, also to Bun's names: `"nodebuffer"`, `"uint8array"`, `"arraybuffer"`; others are a `ValueError`.
         """
@@ -361,19 +362,30 @@ class Endpoint(Subscriber):
             raise ValueError(f"binary_type expects one of {', '.join(map(repr, BINARY_TYPES))}, not {value!r}")
         self._binary_type = BINARY_TYPES[value]
 
+    def _converted(self, message: str | bytes) -> str | bytes | bytearray | memoryview:
+        """Return a binary message as `binary_type` says; text as it is."""
+        if isinstance(message, bytes):
+            match self._binary_type:
+                case "bytearray":
+                    return bytearray(message)
+                case "memoryview":
+                    return memoryview(message)
+        return message
+
     def pause(self) -> None:
         """Stop reading: no further message is handled, and TCP pushes back on the client."""
         self._paused = True
 
     def resume(self) -> None:
         """Read again, beginning with what had come before the pause."""
-        self._paused = False
-        self._driver.release()
+        if self._paused:
+            self._paused = False
+            self._driver.resumed()
 
     @property
     def is_paused(self) -> bool:
-        """Whether `pause` was called, and `resume` not since."""
-        return self._paused
+        """Whether `pause` was called, and `resume` not since; from a close on False, for then input is read again."""
+        return self._paused and self._state is OPEN
 
     def statistics(self) -> SocketStatistics:
         """Return what this socket has done so far (beyond Bun)."""

@@ -5,7 +5,7 @@ A plain holder, so that a connection does not know the server; `Server` makes on
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from attrs import frozen
 
@@ -16,6 +16,7 @@ from trio_bunws._topics import CLEAR
 if TYPE_CHECKING:
     import trio
 
+    from trio_bunws._close import CloseInfo
     from trio_bunws._connection import Connection
     from trio_bunws._endpoint import SocketStatistics
     from trio_bunws._handlers import HandlerSlot
@@ -74,7 +75,7 @@ class ServerStatistics:
 class Engine(Generic[T]):
     """The shared parts; `nursery` is that of the sockets and outlives each of them."""
 
-    __slots__ = ("connections", "hub", "limits", "nursery", "slot", "sweeper", "totals")
+    __slots__ = ("close_by", "closing", "connections", "hub", "limits", "nursery", "slot", "sweeper", "totals")
 
     def __init__(self, slot: HandlerSlot[T], limits: Limits, nursery: trio.Nursery) -> None:
         self.slot: Final = slot
@@ -83,8 +84,12 @@ class Engine(Generic[T]):
         self.hub: Final = Hub()
         self.sweeper: Final = Sweeper()
         self.totals: Final = Totals()
-        self.connections: Final[set[Connection[T]]] = set()
+        self.connections: Final[set[Connection[T, Any]]] = set()
         """The open and closing WebSocket connections."""
+        self.closing: CloseInfo | None = None
+        """How sockets are closed since the server closes them all; one that opens now is closed at once."""
+        self.close_by: float | None = None
+        """The trio time at which those that are still closing are aborted."""
 
     def statistics(self, connections: int) -> ServerStatistics:
         """Return the counts of all sockets, past and present; `connections` are the open TCP connections."""

@@ -95,16 +95,19 @@ class HandshakeError(BunwsError):
         status: the status code of its response.
         headers: the headers of its response.
         body: the first bytes of the response's body, as far as it was read.
+        reason: what is wrong with a response whose status is 101, or "".
     """
 
-    def __init__(self, status: int, headers: Headers, body: bytes) -> None:
+    def __init__(self, status: int, headers: Headers, body: bytes, *, reason: str = "") -> None:
         super().__init__(status, headers, body)
         self.status = status
         self.headers = headers
         self.body = body
+        self.reason = reason
 
     def __str__(self) -> str:
-        return f"the server answered the WebSocket handshake with HTTP status {self.status}"
+        answered = f"the server answered the WebSocket handshake with HTTP status {self.status}"
+        return f"{answered}, but {self.reason}" if self.reason else answered
 
 
 class BrokerError(BunwsError):

@@ -6,6 +6,7 @@ all subscribers of the same topics get is joined once and shared; a sender's sha
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from trio_bunws._topics import Topic
 
 M = TypeVar("M")
+START: Final = attrgetter("start")
+JOINED_BYTES: Final = 4 * 1024 * 1024
+"""Joined bytes that are kept for further subscribers of the same topics."""
 
 
 class Share(NamedTuple):
@@ -41,20 +45,28 @@ class Joined(Generic[M]):
 
     __slots__ = ("_spans", "end", "whole")
 
-    def __init__(self, runs: list[Run[M]], end: int) -> None:
-        self.end: Final = end
+    def __init__(self, start: int) -> None:
+        self.end = start
         """Position in the log up to which this holds."""
-        self._spans: dict[M, list[tuple[int, int, int]]] = {}
-        pieces: list[bytes] = []
-        size = count = 0
+        self.whole = Share(b"", 0)
+        self._spans: Final[dict[M, list[tuple[int, int, int]]]] = {}
+
+    def extend(self, runs: list[Run[M]], end: int) -> None:
+        """Add what `runs` have from `self.end` on; after it this holds up to `end`."""
+        begin = self.end
+        frames, count = self.whole
+        pieces = [frames] if frames else []
+        size = len(frames)
         for run in runs:
-            piece = b"".join(run.frames)
+            own = run.frames if run.start >= begin else run.frames[begin - run.start :]
+            piece = b"".join(own)
             pieces.append(piece)
-            count += len(run.frames)
+            count += len(own)
             if run.sender is not None:
-                self._spans.setdefault(run.sender, []).append((size, size + len(piece), len(run.frames)))
+                self._spans.setdefault(run.sender, []).append((size, size + len(piece), len(own)))
             size += len(piece)
-        self.whole: Final = Share(pieces[0] if len(pieces) == 1 else b"".join(pieces), count)
+        self.whole = Share(b"".join(pieces), count)
+        self.end = end
 
     def without(self, member: M) -> Share:
         """Return the frames that this member did not send itself."""
@@ -80,7 +92,7 @@ class TickLog(Generic[M]):
     first publish that it has not been given.
     """
 
-    __slots__ = ("_joined", "_names", "_runs", "end", "size", "start")
+    __slots__ = ("_by_name", "_joined", "_joined_bytes", "_runs", "end", "size", "start")
 
     def __init__(self) -> None:
         self.start = 0
@@ -90,37 +102,44 @@ class TickLog(Generic[M]):
         self.size = 0
         """Bytes in the log."""
         self._runs: list[Run[M]] = []
-        self._names: frozenset[str] = frozenset()
-        self._joined: dict[frozenset[str], Joined[M]] = {}
+        self._by_name: dict[str, list[Run[M]]] = {}
+        self._joined: Final[dict[frozenset[str] | None, Joined[M]]] = {}
+        self._joined_bytes = 0
 
     def append(self, topic: Topic[M], frame: bytes, sender: M | None) -> None:
         """Add one publish; `sender`, if given, is not to get it."""
         runs = self._runs
         if not runs or (run := runs[-1]).topic is not topic or run.sender is not sender:
-            run = Run(topic, sender, self.end)
-            runs.append(run)
-            if topic.name not in self._names:
-                self._names |= {topic.name}
+            run = self._add_run(topic, sender, self.end)
         run.frames.append(frame)
         self.end += 1
         self.size += len(frame)
+
+    def _add_run(self, topic: Topic[M], sender: M | None, start: int) -> Run[M]:
+        run = Run(topic, sender, start)
+        self._runs.append(run)
+        named = self._by_name.get(topic.name)
+        if named is None:
+            self._by_name[topic.name] = [run]
+        else:
+            named.append(run)
+        return run
 
     def forget(self, stop: int) -> None:
         """Forget the publishes before `stop`: every subscriber has them."""
         if stop <= self.start:
             return
-        later: list[Run[M]] = []
-        for run in self._runs if stop < self.end else ():
-            frames = run.frames[max(0, stop - run.start) :]
-            if frames:
-                rest = Run(run.topic, run.sender, max(stop, run.start))
-                rest.frames.extend(frames)
-                later.append(rest)
-        self._runs = later
-        self._names = frozenset(run.topic.name for run in later)
+        runs = last_runs(self._runs, stop)
+        self._runs = []
+        self._by_name = {}
         self._joined.clear()
+        self._joined_bytes = 0
         self.start = stop
-        self.size = sum(len(frame) for run in later for frame in run.frames)
+        self.size = 0
+        for run in runs:
+            rest = self._add_run(run.topic, run.sender, max(stop, run.start))
+            rest.frames.extend(run.frames[rest.start - run.start :])
+            self.size += sum(map(len, rest.frames))
 
     def members(self) -> Collection[M]:
         """Return a snapshot of all members of the topics in the log, each once."""
@@ -133,22 +152,46 @@ class TickLog(Generic[M]):
             return self._share_from(member, cursor)
         # A topic that was left by all and made anew since is another object of the same name; who joined that has
         # its cursor behind the publishes to the old one. So names are enough here.
-        names = self._names
-        if not names <= topics.keys():
-            names = frozenset(names & topics.keys())
+        published = self._by_name.keys()
+        names = None if published <= topics.keys() else frozenset(published & topics.keys())
         joined = self._joined.get(names)
         if joined is None or joined.end != self.end:
-            joined = Joined([run for run in self._runs if run.topic.name in names], self.end)
-            self._joined[names] = joined
+            joined = self._join(names, joined)
         return joined.without(member)
+
+    def _join(self, names: frozenset[str] | None, joined: Joined[M] | None) -> Joined[M]:
+        """Join the publishes to the topics of these names (`None`: to all), beginning with what is joined already."""
+        if self._joined_bytes > JOINED_BYTES:
+            # Subscribers of many combinations of topics must not cost a copy of the log each.
+            self._joined.clear()
+            self._joined_bytes = 0
+            joined = None
+        if joined is None:
+            joined = Joined(self.start)
+        if names is None:
+            runs = last_runs(self._runs, joined.end)
+        else:
+            runs = [run for name in names for run in last_runs(self._by_name[name], joined.end)]
+            if len(names) > 1:
+                runs.sort(key=START)
+        before = len(joined.whole.frames)
+        joined.extend(runs, self.end)
+        self._joined[names] = joined
+        self._joined_bytes += len(joined.whole.frames) - before
+        return joined
 
     def _share_from(self, member: M, cursor: int) -> Share:
         """Without sharing the join, for a member that got the beginning of the log already."""
-        runs: list[list[bytes]] = []
-        for run in reversed(self._runs):
+        frames: list[bytes] = []
+        for run in last_runs(self._runs, cursor):
             if run.sender is not member and member in run.topic.members:
-                runs.append(run.frames[max(0, cursor - run.start) :])
-            if run.start <= cursor:
-                break
-        frames = [frame for run_frames in reversed(runs) for frame in run_frames]
+                frames += run.frames[max(0, cursor - run.start) :]
         return Share(b"".join(frames), len(frames))
+
+
+def last_runs(runs: list[Run[M]], begin: int) -> list[Run[M]]:
+    """Return those of `runs`, which are in order, that have a publish at position `begin` or after."""
+    first = len(runs)
+    while first and (run := runs[first - 1]).start + len(run.frames) > begin:
+        first -= 1
+    return runs[first:]

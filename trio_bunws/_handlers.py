@@ -143,9 +143,9 @@ class WebSocketHandler(Generic[T]):
     close: WithClose[T] | None = attrs.field(default=None, validator=_function)
     """``close(ws, code, reason)``: the connection is over; exactly once for a socket whose `open` was entered."""
     ping: WithBytes[T] | None = attrs.field(default=None, validator=_function)
-    """``ping(ws, data)``: a ping came and was answered."""
+    """``ping(ws, data)``: a ping came and was answered; ``data`` is, as ``ws.binary_type`` says, ``bytes``."""
     pong: WithBytes[T] | None = attrs.field(default=None, validator=_function)
-    """``pong(ws, data)``: a pong came."""
+    """``pong(ws, data)``: a pong came, with ``data`` as for `ping`."""
     error: WithError[T] | None = attrs.field(default=None, validator=_function)
     """``error(exc, ws)``: a handler raised. Without it the exception is logged and the socket closes with 1011."""
     session: Session[T] | None = attrs.field(default=None, validator=_session)

@@ -48,8 +48,8 @@ class Headers:
                     raise TypeError(f"headers must consist of (name, value) pairs of str, not {pair!r}")
 
     @classmethod
-    def of_head(cls, head: bytes) -> Headers:
-        """Take the fields of a request's head that the wire has checked already. Internal."""
+    def _of_head(cls, head: bytes) -> Headers:
+        """Take the fields of a request's head that the wire has checked already."""
         headers = cls()
         for line in head.decode("latin-1").rstrip("\r\n").split("\r\n")[1:]:
             name, _, value = line.partition(":")

@@ -63,6 +63,9 @@ class Hub:
 
     def publish(self, name: str, frame: bytes, size: int, sender: Subscriber | None) -> SendStatus:
         """Accept a frame of `size` payload bytes for all subscribers but `sender`; the status is as known now."""
+        log = self._log
+        if log.size + len(frame) > LOG_BYTES and log.size:
+            self.apply()  # first, for it may change the status, and who is subscribed
         topic = self.topics.get(name)
         if topic is None:
             return DROPPED
@@ -76,9 +79,6 @@ class Hub:
             over -= pressure == OVER
         if not receivers:
             return DROPPED
-        log = self._log
-        if log.size + len(frame) > LOG_BYTES and log.size:
-            self.apply()
         log.append(topic, frame, sender)
         if not self._awake:
             self._wake()
@@ -99,6 +99,9 @@ class Hub:
         # Catching up may have closed the member, which leaves all topics.
         if (topic := member._topics.pop(name, None)) is not None:
             self.topics.leave(topic, member, member._outbox.pressure)
+        # Who is no subscriber any more is not served with them.
+        if not member._outbox.corks:
+            self.mark_dirty(member)
 
     def leave(self, member: Subscriber) -> None:
         """Unsubscribe a member from everything, without giving it what it has not got yet."""

@@ -1,12 +1,13 @@
 """Messages that wait for an application, and jobs that run one at a time beside a connection's reader.
 
 An `Inbox` is bounded in items and bytes: whoever posts asks `has_room` first, and is told when there is room. A `Lane`
-is an inbox with a task that works it off; task and memory channel exist only while there is something to do, so that
-an idle connection owns neither.
+is an inbox with a task that works it off; both exist only while there is something to do, so that an idle connection
+owns neither.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import trio
@@ -18,54 +19,74 @@ J = TypeVar("J")
 
 
 class Inbox(Generic[J]):
-    """A memory channel that also counts bytes."""
+    """A bounded queue. No memory channel: that would hand an item to a waiting task, where `discard` cannot take it."""
 
-    __slots__ = ("_capacity", "_made_room", "_receive", "_send", "waiting", "waiting_bytes")
+    __slots__ = ("_arrived", "_capacity", "_closed", "_items", "_made_room", "waiting_bytes")
 
     def __init__(self, capacity: int, made_room: Callable[[], None]) -> None:
         """`made_room` is called whenever an item was taken."""
-        self._send, self._receive = trio.open_memory_channel[tuple[J, int]](capacity)
+        self._items: Final[deque[tuple[J, int]]] = deque()
         self._capacity: Final = capacity
         self._made_room: Final = made_room
-        self.waiting = 0
-        """Items posted and not taken."""
+        self._arrived: trio.Event | None = None
+        self._closed = False
         self.waiting_bytes = 0
+
+    @property
+    def waiting(self) -> int:
+        """Items posted and not taken."""
+        return len(self._items)
 
     def has_room(self, size: int, max_items: int, max_bytes: int) -> bool:
         """Whether one more item of `size` bytes may wait; one always may."""
-        waiting = self.waiting
+        waiting = len(self._items)
         if not waiting:
             return True
         return waiting < min(max_items, self._capacity) and self.waiting_bytes + size <= max_bytes
 
     def post(self, item: J, size: int) -> None:
-        """Add an item for which there is room. Never checkpoints."""
-        self._send.send_nowait((item, size))
-        self.waiting += 1
+        """Add an item for which there is room. Never checkpoints. Raises `trio.WouldBlock` over the capacity."""
+        if len(self._items) >= self._capacity:
+            raise trio.WouldBlock
+        self._items.append((item, size))
         self.waiting_bytes += size
+        self._wake()
 
     async def receive(self) -> J:
         """Take the next item, waiting for one. A checkpoint. Raises `trio.EndOfChannel` after `close`."""
-        return self._taken(*await self._receive.receive())
+        if self._items or self._closed:
+            await trio.lowlevel.checkpoint()
+        while not self._items:
+            if self._closed:
+                raise trio.EndOfChannel
+            if self._arrived is None:
+                self._arrived = trio.Event()
+            await self._arrived.wait()
+        return self.receive_nowait()
 
     def receive_nowait(self) -> J:
         """Take the next item; raises `trio.WouldBlock` if there is none."""
-        return self._taken(*self._receive.receive_nowait())
-
-    def _taken(self, item: J, size: int) -> J:
-        self.waiting -= 1
+        if not self._items:
+            raise trio.WouldBlock
+        item, size = self._items.popleft()
         self.waiting_bytes -= size
         self._made_room()
         return item
 
     def discard(self) -> None:
         """Forget what waits."""
-        while self.waiting:
+        while self._items:
             self.receive_nowait()
 
     def close(self) -> None:
-        """Let `receive` raise `trio.EndOfChannel` once everything was taken."""
-        self._send.close()
+        """Let `receive` raise `trio.EndOfChannel` once everything was taken. Idempotent."""
+        self._closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._arrived is not None:
+            self._arrived.set()
+            self._arrived = None
 
 
 class Lane(Generic[J]):

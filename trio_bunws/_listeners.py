@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import socket
 import stat
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import trio
 
-from trio_bunws._transport import accept_sockets, accept_streams
+from trio_bunws._transport import SocketTransport, harmless, own_socket, take_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,8 +24,15 @@ if TYPE_CHECKING:
 
     from trio_bunws._transport import Transport
 
+logger = logging.getLogger("trio_bunws.transport")
 BACKLOG: Final = 4096
 """Connections that may wait to be accepted; the kernel may allow fewer."""
+ACCEPTS_PER_WAKE: Final = 64
+ACCEPT_PAUSE: Final = 0.1
+"""Seconds without accepting when the process or the kernel is out of descriptors or memory."""
+EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+UNAVAILABLE: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+"""A machine without IPv6 may still name ::1 for localhost."""
 
 
 class Address(NamedTuple):
@@ -79,32 +88,89 @@ class ListeningStreams:
         await accept_streams(self._listener, accepted)
 
     async def aclose(self) -> None:
-        await trio.aclose_forcefully(self._listener)
+        with harmless():
+            await trio.aclose_forcefully(self._listener)
+
+
+async def accept_sockets(listening: socket.socket, accepted: Callable[[SocketTransport], None]) -> NoReturn:
+    """Call `accepted` with each connection to a non-blocking listening socket, until cancelled.
+
+    Takes what waits, at most `ACCEPTS_PER_WAKE` at a time. When descriptors or memory run out it pauses and goes on.
+    """
+    while True:
+        await trio.lowlevel.wait_readable(listening)
+        for _ in range(ACCEPTS_PER_WAKE):
+            try:
+                sock, address = listening.accept()
+            except BlockingIOError:
+                break
+            except OSError as exc:
+                if exc.errno in EXHAUSTED:
+                    logger.warning("cannot accept connections, trying again in %s s: %s", ACCEPT_PAUSE, exc)
+                    await trio.sleep(ACCEPT_PAUSE)
+                    break
+                # The peer gave up while it waited in the queue (ECONNABORTED and what accept(2) lists beside it).
+                continue
+            accepted(own_socket(sock, address))
+
+
+async def accept_streams(
+    listener: trio.abc.Listener[trio.abc.Stream], accepted: Callable[[Transport], None]
+) -> NoReturn:
+    """Call `accepted` with each connection of a user's listener, until cancelled."""
+    while True:
+        try:
+            stream = await listener.accept()
+        except OSError as exc:
+            if exc.errno not in EXHAUSTED:
+                raise
+            logger.warning("cannot accept connections, trying again in %s s: %s", ACCEPT_PAUSE, exc)
+            await trio.sleep(ACCEPT_PAUSE)
+            continue
+        accepted(take_over(stream))
 
 
 async def listen_tcp(hostname: str, port: int, *, reuse_port: bool, scheme: str) -> tuple[list[Listening], Address]:
     """Listen on a host's addresses; `port` 0 picks one free port for all of them. A checkpoint. Raises `OSError`."""
     found = await trio.socket.getaddrinfo(hostname, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
+    unavailable: OSError | None = None
     try:
-        for family, kind, proto, _, address in dict.fromkeys(found):
-            sock = socket.socket(family, kind, proto)
+        for family, _, _, _, address in dict.fromkeys(found):
+            try:
+                sock = _bind(family, (address[0], port, *address[2:]), reuse_port=reuse_port)
+            except OSError as exc:
+                if exc.errno not in UNAVAILABLE:
+                    raise
+                unavailable = exc
+                continue
             sockets.append(sock)
-            sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if reuse_port:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind((address[0], port, *address[2:]))
             port = sock.getsockname()[1]
-            sock.listen(BACKLOG)
     except BaseException:
         for sock in sockets:
             sock.close()
         raise
+    if unavailable is not None and not sockets:
+        raise unavailable
     shown = f"[{hostname}]" if ":" in hostname else hostname
     return [ListeningSocket(sock) for sock in sockets], Address(f"{scheme}://{shown}:{port}/", hostname, port)
+
+
+def _bind(family: int, address: tuple[str | int, ...], *, reuse_port: bool) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def listen_unix(path: str | os.PathLike[str]) -> tuple[list[Listening], Address]:

@@ -81,10 +81,9 @@ class Sweeper:
     def _look_at_due(self, now: float) -> None:
         while self._heap and self._heap[0].when <= now:
             watched = heapq.heappop(self._heap).watched
-            if watched is None:
-                self._stale -= 1
-                continue
+            assert watched is not None  # the head is never stale
             del self._entries[watched]
+            self._tidy()
             again = watched.look(now)
             # A look may have set its own time, by beginning a close for example.
             if again is not None and watched not in self._entries:
@@ -94,7 +93,7 @@ class Sweeper:
         return self._heap[0].when if self._heap else math.inf
 
     def _tidy(self) -> None:
-        """Drop stale entries where they would wake us, and where they are most of the heap."""
+        """Drop stale entries at the head, where they would wake us, and wherever they are most of the heap."""
         if self._stale > COMPACT_ABOVE and self._stale * 2 > len(self._heap):
             self._heap = [entry for entry in self._heap if entry.watched is not None]
             heapq.heapify(self._heap)

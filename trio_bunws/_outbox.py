@@ -55,6 +55,10 @@ class Owner(Protocol):
         """Something was dropped because the outbox is over its limit."""
         ...
 
+    def _write_failed(self) -> None:
+        """The transport is broken: nothing can be written any more."""
+        ...
+
 
 class Outbox:
     """The frames and bytes that one socket has accepted and not yet written.
@@ -115,6 +119,11 @@ class Outbox:
     def buffered(self) -> int:
         """Bytes that the transport has refused, headers included."""
         return self._unsent_bytes
+
+    def has_room(self, size: int) -> bool:
+        """Whether `size` bytes more fit within the limit, even if the whole batch is refused; the first ones always."""
+        waiting = self._batch_bytes + self._unsent_bytes
+        return not waiting or not self.limit or waiting + size <= self.limit
 
     @property
     def empty(self) -> bool:
@@ -258,8 +267,10 @@ class Outbox:
             if self.broken:
                 return written
             written += taken
+            if taken and piece is self._pong:
+                self._pong = None
             if taken < len(piece):
-                self._unsent.appendleft(memoryview(piece)[taken:])
+                self._unsent.appendleft(memoryview(piece)[taken:] if taken else piece)
                 break
         self._unsent_bytes -= written
         if self._unsent_bytes:
@@ -279,11 +290,16 @@ class Outbox:
         self._notify()
 
     def fail(self) -> None:
-        """The transport is broken: nothing can be written any more."""
+        """The transport is broken: nothing can be written any more, and the owner is told once."""
+        first = not self.broken
         self.broken = True
         self.discard()
+        if first:
+            self._owner._write_failed()
 
     def _offer(self, data: bytes | bytearray | memoryview) -> int:
+        if self.broken:
+            return 0
         try:
             taken = self._try_write(data)
         except trio.BrokenResourceError:
@@ -294,30 +310,29 @@ class Outbox:
         self._blocked = not self._direct
         return taken
 
-    def _take_piece(self) -> bytes | memoryview:
-        """Remove and return the next unsent bytes, up to about `PIECE`."""
+    def _take_piece(self) -> bytes | bytearray | memoryview:
+        """Remove and return the next unsent bytes, up to about `PIECE`; a waiting pong by itself, for it may change."""
         items: deque[bytes | bytearray | memoryview] = self._unsent  # type: ignore[assignment]  # callers looked
+        pong = self._pong
         first = items.popleft()
-        self._forget(first)
+        if first is pong:
+            return first
+        # A buffer that is about to be written must not grow.
+        if first is self._tail:
+            self._tail = None
         if len(first) > PIECE:
             whole = memoryview(first)
             items.appendleft(whole[PIECE:])
             return whole[:PIECE]
         pieces = [first]
         size = len(first)
-        while items and size + len(items[0]) <= PIECE:
+        while items and size + len(items[0]) <= PIECE and items[0] is not pong:
             item = items.popleft()
-            self._forget(item)
+            if item is self._tail:
+                self._tail = None
             pieces.append(item)
             size += len(item)
         return b"".join(pieces)
-
-    def _forget(self, item: bytes | bytearray | memoryview) -> None:
-        """Stop appending to, or replacing, a buffer that is about to be written."""
-        if item is self._tail:
-            self._tail = None
-        elif item is self._pong:
-            self._pong = None
 
     def _update_pressure(self) -> None:
         unsent = self._unsent_bytes
@@ -333,6 +348,7 @@ class Outbox:
         """Change the limit; what is queued stays."""
         self.limit = limit
         self._update_pressure()
+        self._notify()
 
     def _notify(self) -> None:
         if self._changed is not None:

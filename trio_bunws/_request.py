@@ -157,7 +157,7 @@ class Request:
     def headers(self) -> Headers:
         """The header fields; bytes above 0x7F are read as latin-1."""
         if self._headers is None:
-            self._headers = Headers.of_head(self._head)
+            self._headers = Headers._of_head(self._head)
         return self._headers
 
     @property

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import ssl
+from collections.abc import Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic
 
 import attrs
 import trio
 
+from trio_bunws._dispatch import without_failures
 from trio_bunws._engine import Engine
 from trio_bunws._handlers import UNSET, HandlerSlot, WebSocketHandler, check_handlers
 from trio_bunws._listeners import listen_tcp, listen_unix, wrap_listeners
@@ -26,13 +29,20 @@ from trio_bunws._transport import Transport, start_tls
 from trio_bunws._wire.http import error_response
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator
+
+    from typing_extensions import TypeVar
 
     from trio_bunws._listeners import Address, Listening
     from trio_bunws._server import Fetch, OnError
 
-T = TypeVar("T")
+    # PEP 696: where nothing names the sockets' data, it is None.
+    T = TypeVar("T", default=None)
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
 logger = logging.getLogger("trio_bunws.server")
 
 
@@ -162,9 +172,11 @@ async def open_server(
     failure: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
-            server: Server[T] = await nursery.start(run.run)
+            # Not `nursery.start`: in a cancelled scope that would leave a task behind that nobody can end.
+            nursery.start_soon(run.run)
             try:
-                yield server
+                await run.started.wait()
+                yield run.server
             except BaseException:
                 run.end(limits.close_timeout)
                 raise
@@ -199,7 +211,7 @@ async def listen(
             named.append("unix")
         if named:
             raise TypeError(f"serve expects listeners or {' and '.join(named)}, not both")
-        ready = tuple(listeners)
+        ready = tuple(listeners) if isinstance(listeners, Iterable) else (listeners,)
         for listener in ready:
             if not isinstance(listener, trio.abc.Listener):
                 raise TypeError(f"serve expects listeners to be trio.abc.Listener objects, not {listener!r}")
@@ -209,6 +221,8 @@ async def listen(
     if unix is not None:
         if named:
             raise TypeError(f"serve expects unix or {' and '.join(named)}, not both")
+        if not isinstance(unix, (str, os.PathLike)):
+            raise TypeError(f"serve expects unix to be a path, not {unix!r}")
         return listen_unix(unix)
     if not isinstance(hostname, str):
         raise TypeError(f"serve expects hostname to be a string, not {hostname!r}")
@@ -216,6 +230,13 @@ async def listen(
     if port > 65535:
         raise ValueError(f"serve expects port to be at most 65535, not {port}")
     return await listen_tcp(hostname, int(port), reuse_port=reuse_port, scheme=scheme)
+
+
+def unwrapped(exc: BaseException) -> BaseException:
+    """Return what our nurseries have wrapped, unless it is several exceptions."""
+    while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
+        exc = exc.exceptions[0]
+    return exc
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -232,11 +253,13 @@ class Run(Generic[T]):
     places: list[Listening]
     address: Address
     server: Server[T] = attrs.field(init=False)
+    started: trio.Event = attrs.field(init=False, factory=trio.Event)
     # Shielded, so that sockets are closed in order when the surroundings are cancelled: `end` sets its deadline then.
     scope: trio.CancelScope = attrs.field(init=False, factory=partial(trio.CancelScope, shield=True, deadline=math.inf))
 
-    async def run(self, task_status: trio.TaskStatus[Server[T]]) -> None:
+    async def run(self) -> None:
         """Serve until `Server.stop` and the end of the last connection."""
+        failure: BaseException | None = None
         try:
             with self.scope:
                 async with trio.open_nursery() as sockets:
@@ -244,19 +267,27 @@ class Run(Generic[T]):
                     inside.set(server)
                     sockets.start_soon(server._engine.hub.run)
                     sockets.start_soon(server._engine.sweeper.run)
-                    task_status.started(server)
+                    self.started.set()
                     await self._accept()
-                    await server._wait_unoccupied()
+                    await server._admission.wait_empty()
                     server._stopped.set()
                     sockets.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            failure = unwrapped(group)
         finally:
+            self.server._stopped.set()  # also if it was cut short: somebody may wait for it
             with trio.CancelScope(deadline=trio.current_time() + self.limits.close_timeout, shield=True):
                 await self._close_places()
+        if failure is not None:
+            raise failure
 
     def end(self, within: float) -> None:
         """Stop and close everything; what is not done after so many seconds is cancelled."""
         self.scope.deadline = trio.current_time() + within
-        self.server.stop(True)
+        if self.started.is_set():
+            self.server.stop(True)
+        else:
+            self.scope.cancel()
 
     def _make_server(self, sockets: trio.Nursery) -> Server[T]:
         handler: WebSocketHandler[T] = WebSocketHandler() if self.websocket is None else self.websocket
@@ -286,11 +317,11 @@ class Run(Generic[T]):
         server = self.server
         address = None if transport.remote is None else transport.remote.address
         sockets = server._engine.nursery
-        if server._is_full(address):
+        if server._admission.is_full(address):
             logger.warning("%s: refused, there are too many connections", address)
             sockets.start_soon(self._refuse, transport)
             return
-        server._connected(address)
+        server._admission.enter(address)
         sockets.start_soon(self._serve_connection, transport, address)
 
     async def _refuse(self, transport: Transport) -> None:
@@ -304,14 +335,27 @@ class Run(Generic[T]):
     async def _serve_connection(self, transport: Transport, address: str | None) -> None:
         server = self.server
         try:
-            if self.tls is not None:
-                transport = await start_tls(transport, self.tls, self.limits.handshake_timeout)
-            session = Session(transport, server)
             with trio.CancelScope() as scope:
-                server._http[transport] = session, scope
+                if self.tls is not None:
+                    transport = await self._start_tls(transport, self.tls, scope)
+                session = Session(transport, server)
+                server._http[transport] = session.stop, scope
                 await session.run()
         except trio.BrokenResourceError as exc:
             logger.info("%s: TLS handshake failed: %s", address, exc)
+        except Exception:
+            logger.exception("%s: the connection failed", address)
+        except BaseExceptionGroup as group:
+            raise without_failures(group) from None
         finally:
             server._http.pop(transport, None)
-            server._disconnected(address)
+            server._admission.leave(address)
+
+    async def _start_tls(self, transport: Transport, context: ssl.SSLContext, scope: trio.CancelScope) -> Transport:
+        """Begin TLS; a server that stops does not wait for the handshake, for nothing has been asked yet."""
+        http = self.server._http
+        http[transport] = scope.cancel, scope
+        try:
+            return await start_tls(transport, context, self.limits.handshake_timeout)
+        finally:
+            del http[transport]

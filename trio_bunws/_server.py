@@ -8,36 +8,43 @@ from __future__ import annotations
 
 import logging
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, TypeVarTuple, final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVarTuple, final, overload
 
 import trio
 
+from trio_bunws._admission import Admission
 from trio_bunws._close import CloseFrame, CloseInfo, check_close_code, cut_reason
-from trio_bunws._connection import Connection
+from trio_bunws._dispatch import without_failures
 from trio_bunws._endpoint import ABNORMAL
 from trio_bunws._handlers import UNSET, Unset, check_handlers, is_async_callable
 from trio_bunws._options import check_bool, check_timeout
 from trio_bunws._payload import check_compress, check_topic, encode_message
 from trio_bunws._request import Request, Upgrade
+from trio_bunws._server_connection import ServerConnection
 from trio_bunws._wire.frames import binary_frame, text_frame
 from trio_bunws._wire.upgrade import response_101, select_subprotocol
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
 
-    from typing_extensions import Buffer
+    from typing_extensions import Buffer, TypeVar
 
     from trio_bunws._engine import Engine, ServerStatistics
     from trio_bunws._handlers import HandlerSlot, WebSocketHandler
     from trio_bunws._headers import HeadersLike
     from trio_bunws._options import Limits
     from trio_bunws._response import Response
-    from trio_bunws._session import Session
     from trio_bunws._status import SendStatus
     from trio_bunws._transport import SocketAddress, Transport
     from trio_bunws._websocket import ServerWebSocket
 
-T = TypeVar("T")
+    # PEP 696: where nothing names the sockets' data, it is None.
+    T = TypeVar("T", default=None)
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
 Ts = TypeVarTuple("Ts")
 logger = logging.getLogger("trio_bunws.server")
 Fetch: TypeAlias = "Callable[[Request, Server[T]], Response | Awaitable[Response | None] | None]"
@@ -56,8 +63,7 @@ class Server(Generic[T]):
 
     __slots__ = (
         "_accepting",
-        "_closing",
-        "_connections",
+        "_admission",
         "_engine",
         "_error",
         "_error_async",
@@ -69,12 +75,10 @@ class Server(Generic[T]):
         "_limits",
         "_max_request_body_size",
         "_pending_requests",
-        "_per_address",
         "_port",
         "_slot",
         "_stopped",
         "_stopping",
-        "_unoccupied",
         "_url",
     )
 
@@ -100,23 +104,35 @@ class Server(Generic[T]):
         self._port: int | None = None
         self._pending_requests = 0
         # Connections in the hands of HTTP; what became a WebSocket is in engine.connections instead.
-        self._http: Final[dict[Transport, tuple[Session[T], trio.CancelScope]]] = {}
-        self._connections = 0
-        self._per_address: Final[dict[str | None, int]] = {}
-        self._unoccupied = trio.Event()
+        # Each with what makes it take no more requests, and the scope that drops it.
+        self._http: Final[dict[Transport, tuple[Callable[[], None], trio.CancelScope]]] = {}
+        self._admission: Final = Admission(engine.limits)
         self._accepting: Final = trio.CancelScope()
         self._stopping = False
-        self._closing = False
         self._stopped: Final = trio.Event()
 
     # WebSockets
 
+    # As in Bun, data may be left out only where the sockets have none.
+    @overload
+    def upgrade(
+        self: Server[None],
+        request: Request,
+        *,
+        headers: HeadersLike | None = None,
+        data: None = None,
+        protocol: str | None = None,
+    ) -> bool: ...
+    @overload
+    def upgrade(
+        self, request: Request, *, headers: HeadersLike | None = None, data: T, protocol: str | None = None
+    ) -> bool: ...
     def upgrade(
         self,
         request: Request,
         *,
         headers: HeadersLike | None = None,
-        data: T = None,  # type: ignore[assignment]  # as API.md has it: without data T is None
+        data: object = None,
         protocol: str | None = None,
     ) -> bool:
         """Make a WebSocket of a request; `fetch` then returns `None`. The 101 is sent after `fetch` has returned.
@@ -141,7 +157,9 @@ class Server(Generic[T]):
             raise RuntimeError(
                 "upgrade needs a WebSocket handler: pass websocket=WebSocketHandler(...) to serve or open_server"
             )
-        if request._answered or request._upgrade is not None or request._handshake is None or self._closing:
+        if request._answered or request._upgrade is not None or request._handshake is None:
+            return False
+        if self._engine.closing is not None:
             return False
         request._upgrade = Upgrade(headers, data, protocol)
         return True
@@ -156,7 +174,7 @@ class Server(Generic[T]):
         protocol = select_subprotocol(handshake, upgrade.protocol, upgrade.headers)
         response = response_101(handshake, upgrade.headers, protocol)
         request._handshake = None
-        connection = Connection(transport, self._engine, request, upgrade.data, protocol)
+        connection = ServerConnection(transport, self._engine, request, upgrade.data, protocol)
         del upgrade  # its headers are not held for the life of the socket
         await connection.run(response, trailing)
 
@@ -236,7 +254,7 @@ class Server(Generic[T]):
 
     def statistics(self) -> ServerStatistics:
         """Return counts since the server began, and of now (beyond Bun). Looks at every socket."""
-        return self._engine.statistics(self._connections)
+        return self._engine.statistics(self._admission.count)
 
     def start_soon(self, async_fn: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> None:
         """Run a task until the server has stopped (beyond Bun); an exception in it is logged.
@@ -251,6 +269,8 @@ class Server(Generic[T]):
             await async_fn(*args)
         except Exception:
             logger.exception("a task started with server.start_soon failed")
+        except BaseExceptionGroup as group:
+            raise without_failures(group) from None
 
     def reload(
         self,
@@ -264,9 +284,11 @@ class Server(Generic[T]):
         What was negotiated at a handshake (compression) and a running `session` stay as they are.
 
         Raises:
-            TypeError: if an argument is of the wrong type.
+            TypeError: if an argument is of the wrong type, or neither `fetch` nor `websocket` would be left.
         """
         check_handlers("reload", fetch, websocket, error)
+        if fetch is None and self._slot is None and isinstance(websocket, Unset):
+            raise TypeError("reload expects fetch to be a function: this server has no websocket handler")
         if not isinstance(fetch, Unset):
             self._set_fetch(fetch)
         if not isinstance(error, Unset):
@@ -313,19 +335,22 @@ class Server(Generic[T]):
             check_timeout("stop", "grace", grace, maximum=MAX_TIMEOUT)
         self._stopping = True
         self._accepting.cancel()
-        for session, _ in tuple(self._http.values()):
-            session.stop()
+        for finish, _ in tuple(self._http.values()):
+            finish()
         if close_active_connections or grace is not None:
             self._close_all(frame, self._limits.close_timeout if grace is None else grace)
         return Stopping(self)
 
     def _close_all(self, frame: CloseFrame, grace: float) -> None:
-        ending = CloseInfo(*frame, sent=frame, received=None)
-        for connection in tuple(self._engine.connections):
-            connection.ws._begin_close(ending)
-        if not self._stopped.is_set():
-            self._closing = True
-            self._engine.nursery.start_soon(self._abort_all_at, trio.current_time() + grace)
+        if self._stopped.is_set():
+            return
+        engine = self._engine
+        deadline = trio.current_time() + grace
+        engine.close_by = deadline if engine.close_by is None else min(deadline, engine.close_by)
+        engine.closing = CloseInfo(*frame, sent=frame, received=None)
+        for connection in tuple(engine.connections):
+            connection.ws._begin_close(engine.closing)
+        engine.nursery.start_soon(self._abort_all_at, deadline)
 
     async def _abort_all_at(self, deadline: float) -> None:
         await trio.sleep_until(deadline)
@@ -333,37 +358,6 @@ class Server(Generic[T]):
             connection.ws._begin_abort(ABNORMAL)
         for _, scope in tuple(self._http.values()):
             scope.cancel()
-
-    # What _serve.py tells
-
-    def _is_full(self, address: str | None) -> bool:
-        """Whether one more connection from this address is over a limit."""
-        limits = self._limits
-        if limits.max_connections is not None and self._connections >= limits.max_connections:
-            return True
-        per_ip = limits.max_connections_per_ip
-        return per_ip is not None and address is not None and self._per_address.get(address, 0) >= per_ip
-
-    def _connected(self, address: str | None) -> None:
-        """Count a connection."""
-        self._connections += 1
-        self._per_address[address] = self._per_address.get(address, 0) + 1
-
-    def _disconnected(self, address: str | None) -> None:
-        """Count a connection that has ended."""
-        self._connections -= 1
-        self._per_address[address] -= 1
-        if not self._per_address[address]:
-            del self._per_address[address]
-        if not self._connections:
-            self._unoccupied.set()
-
-    async def _wait_unoccupied(self) -> None:
-        """Wait for the end of the last connection. A checkpoint."""
-        await trio.lowlevel.checkpoint()
-        while self._connections:
-            self._unoccupied = trio.Event()
-            await self._unoccupied.wait()
 
     def __repr__(self) -> str:
         return f"<Server {self._url}>"
@@ -378,8 +372,17 @@ class Stopping:
         self._server: Final = server
 
     def __await__(self) -> Generator[Any, None, None]:
-        if inside.get() is self._server:
+        # A handler's context goes on in tasks that it starts elsewhere, for which the server does not wait.
+        if inside.get() is self._server and is_in(self._server._engine.nursery):
             raise RuntimeError(
                 "the end of the server would wait for this handler: await stop() in a task of server.start_soon"
             )
         return self._server._stopped.wait().__await__()
+
+
+def is_in(nursery: trio.Nursery) -> bool:
+    """Whether this task was started in a nursery, or is waited for by one that was."""
+    above = trio.lowlevel.current_task().parent_nursery
+    while above is not None and above is not nursery:
+        above = above.parent_task.parent_nursery
+    return above is not None

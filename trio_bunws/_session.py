@@ -10,9 +10,12 @@ import inspect
 import logging
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, cast
 
+import trio
+
 from trio_bunws._http_stream import LOST, HttpStream
 from trio_bunws._request import Request, Upgrade
 from trio_bunws._response import Response
+from trio_bunws._transport import LINGER_TIME
 from trio_bunws._wire.http import HttpError
 from trio_bunws._wire.upgrade import Refusal, check_handshake
 
@@ -61,8 +64,13 @@ class Session(Generic[T]):
             logger.debug("%s: connection lost: %s", self._transport.remote, exc)
         except Exception:
             logger.exception("%s: the connection failed", self._transport.remote)
-        finally:
-            await self._transport.aclose()
+        except BaseException:
+            # Cancelled or interrupted: no lingering, and no `Cancelled` of the closing instead of what comes by here.
+            self._transport.abort()
+            with trio.move_on_after(LINGER_TIME, shield=True):
+                await self._transport.aclose()
+            raise
+        await self._transport.aclose()
 
     def stop(self) -> None:
         """Take no more requests: end at once if there is none, else after its response. No WebSocket is touched."""

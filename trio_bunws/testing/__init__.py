@@ -3,7 +3,9 @@
 This file only re-exports. Nothing of `trio_bunws` itself imports it.
 """
 
+from trio_bunws.testing._faults import cut as cut, stalled as stalled
 from trio_bunws.testing._memory import MemoryListener as MemoryListener
+from trio_bunws.testing._pair import open_pair as open_pair
 from trio_bunws.testing._raw_peer import Frame as Frame, RawPeer as RawPeer
 
 for _public in list(globals().values()):

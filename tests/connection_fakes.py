@@ -1,0 +1,229 @@
+"""A fake transport that a test plays the network and the peer of, and the surroundings that a connection needs.
+
+Only `test_connection.py` uses them. The peer is a `RawPeer` on the other end of the wire.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from trio_bunws._engine import Engine
+from trio_bunws._handlers import HandlerSlot, WebSocketHandler
+from trio_bunws._options import Limits
+from trio_bunws._request import Request
+from trio_bunws._server_connection import ServerConnection
+from trio_bunws._transport import PIECE, SocketAddress, Transport
+from trio_bunws.testing import RawPeer
+
+if TYPE_CHECKING:
+    from trio_bunws._websocket import ServerWebSocket
+
+RESPONSE: Final = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
+
+
+class Wire(Transport):
+    """The server's end of a connection that takes `room` bytes; without direct writes if `Handing`."""
+
+    direct = True
+    tls = False
+
+    def __init__(self) -> None:
+        self.remote: SocketAddress | None = SocketAddress("192.0.2.1", "IPv4", 5)
+        self.room: float = math.inf
+        """Bytes that it still takes."""
+        self.writes: list[bytes] = []
+        self.incoming: list[bytes] = []
+        """What the peer has sent and nobody has read."""
+        self.at_eof = False
+        self.broken = False
+        self.reads_go_on = False
+        """Whether the reader does not notice that it is broken."""
+        self.closed = False
+        self.eof_sent = False
+        self.changed = trio.Event()
+
+    def change(self) -> None:
+        """Let everybody look again."""
+        self.changed.set()
+        self.changed = trio.Event()
+
+    def make_room(self, size: float = math.inf) -> None:
+        self.room += size
+        self.change()
+
+    def lose(self, *, reads_go_on: bool = False) -> None:
+        """Break, as when the peer's machine has said so."""
+        self.broken = True
+        self.reads_go_on = reads_go_on
+        self.change()
+
+    @property
+    def written(self) -> bytes:
+        return b"".join(self.writes)
+
+    async def receive(self) -> bytes:
+        await trio.lowlevel.checkpoint()
+        while True:
+            if self.closed:
+                raise trio.ClosedResourceError
+            if self.incoming:
+                return self.incoming.pop(0)
+            if self.broken and not self.reads_go_on:
+                raise trio.BrokenResourceError
+            if self.at_eof:
+                return b""
+            await self.changed.wait()
+
+    async def send_all(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def to_stream(self) -> trio.abc.Stream:
+        raise NotImplementedError
+
+    def _take(self, data: bytes | bytearray | memoryview) -> int:
+        if self.closed or self.broken:
+            raise trio.BrokenResourceError
+        taken = int(min(len(data), self.room))
+        self.room -= taken
+        if taken:
+            self.writes.append(bytes(data[:taken]))
+            self.change()
+        return taken
+
+    def try_write(self, data: bytes | bytearray | memoryview) -> int:
+        return self._take(data)
+
+    async def settle(self) -> bool:
+        await trio.lowlevel.checkpoint()
+        while not self.room and not self.closed and not self.broken:
+            await self.changed.wait()
+        if self.closed:
+            raise trio.ClosedResourceError
+        return True
+
+    async def send_eof(self) -> None:
+        self.eof_sent = True
+        self.change()
+        await trio.lowlevel.checkpoint()
+
+    def abort(self) -> None:
+        self.closed = self.eof_sent = True
+        self.change()
+
+    async def aclose(self) -> None:
+        self.abort()
+        await trio.lowlevel.checkpoint()
+
+
+class HandingWire(Wire):
+    """A wire that is handed bytes and writes them while its writer waits, as TLS and memory streams do."""
+
+    direct = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._handed: bytes | bytearray | memoryview = b""
+
+    def try_write(self, data: bytes | bytearray | memoryview) -> int:
+        if self.closed:
+            raise trio.BrokenResourceError
+        if self._handed:
+            return 0
+        self._handed = data
+        return len(data)
+
+    async def settle(self) -> bool:
+        await trio.lowlevel.checkpoint()
+        whole = memoryview(self._handed)
+        rest = whole[:PIECE]
+        while rest:
+            await super().settle()
+            rest = rest[self._take(rest) :]
+        self._handed = whole[PIECE:]
+        return not self._handed
+
+
+class Client(trio.abc.Stream):
+    """The peer's end of a wire."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self._read = 0
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+        self.wire.incoming.append(bytes(data))
+        self.wire.change()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        raise NotImplementedError
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.lowlevel.checkpoint()
+        while len(data := self.wire.written) == self._read and not self.wire.eof_sent:
+            await self.wire.changed.wait()
+        fresh = data[self._read :]
+        self._read = len(data)
+        return fresh
+
+    async def aclose(self) -> None:
+        """Send the end of the stream."""
+        self.wire.at_eof = True
+        self.wire.change()
+        await trio.lowlevel.checkpoint()
+
+
+class Link:
+    """A running connection: the peer, the wire, and the server's socket."""
+
+    connection: ServerConnection[Any]
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self.peer = RawPeer(Client(wire))
+        self.over = trio.Event()
+        """Set when the connection's task has ended."""
+        self.scope = trio.CancelScope()
+        """Cancels that task."""
+
+    @property
+    def ws(self) -> ServerWebSocket[Any]:
+        return self.connection.ws
+
+    async def run(
+        self, engine: Engine[Any], trailing: bytes, data: object, *, task_status: trio.TaskStatus[None]
+    ) -> None:
+        request = Request(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.connection = ServerConnection(self.wire, engine, request, data, "chat")
+        task_status.started()
+        try:
+            with self.scope:
+                await self.connection.run(RESPONSE, trailing)
+        finally:
+            self.wire.abort()
+            self.over.set()
+
+
+class Surroundings:
+    """What all connections of a server share, running."""
+
+    def __init__(self, nursery: trio.Nursery, handler: WebSocketHandler[Any], limits: Limits | None = None) -> None:
+        self.nursery = nursery
+        self.engine: Engine[Any] = Engine(HandlerSlot(handler), limits or Limits(), nursery)
+        nursery.start_soon(self.engine.hub.run)
+        nursery.start_soon(self.engine.sweeper.run)
+
+    async def connect(self, wire: Wire, trailing: bytes = b"", data: object = None) -> Link:
+        """Begin a connection whose handshake has been read."""
+        link = Link(wire)
+        await self.nursery.start(link.run, self.engine, trailing, data)
+        return link
+
+    async def open(self, wire: Wire, trailing: bytes = b"") -> Link:
+        """Begin a connection, and read the answer to its handshake."""
+        link = await self.connect(wire, trailing)
+        await link.peer.receive_until(RESPONSE)
+        return link

@@ -1,0 +1,68 @@
+"""The checks of a client's own options: what is let through, and what is a mistake that is named."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+import trio.testing
+
+from trio_bunws import Headers
+from trio_bunws._client_options import check_binary_type, check_headers, check_protocols, check_stream, check_tls
+
+
+@pytest.mark.parametrize(
+    ("protocols", "offered"),
+    [(None, ()), ("chat", ("chat",)), (["a", "b"], ("a", "b")), ((), ()), (iter(["a"]), ("a",))],
+)
+def test_protocols_are_offered_in_their_order(protocols: object, offered: tuple[str, ...]) -> None:
+    assert check_protocols(protocols) == offered
+
+
+@pytest.mark.parametrize(
+    ("protocols", "error"),
+    [(1, TypeError), ([b"a"], TypeError), ([""], ValueError), ("a b", ValueError), (["a", "a"], ValueError)],
+)
+def test_protocols_are_different_tokens(protocols: object, error: type[Exception]) -> None:
+    with pytest.raises(error, match="WebSocket expects protocols"):
+        check_protocols(protocols)
+
+
+def test_headers_are_taken_as_everywhere() -> None:
+    assert check_headers(None, None) == Headers()
+    assert check_headers({"X": "y"}, None) == Headers([("X", "y")])
+
+
+def test_the_url_s_authorization_yields_to_a_header() -> None:
+    assert check_headers(None, "Basic eA==")["authorization"] == "Basic eA=="
+    assert check_headers({"authorization": "Bearer y"}, "Basic eA==").getall("authorization") == ["Bearer y"]
+
+
+def test_headers_of_the_caller_are_not_changed() -> None:
+    headers = Headers({"X": "y"})
+    check_headers(headers, "Basic eA==")
+    assert headers == Headers({"X": "y"})
+
+
+@pytest.mark.parametrize("name", ["Upgrade", "connection", "Sec-WebSocket-Key", "Sec-WebSocket-Protocol"])
+def test_headers_of_the_handshake_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"without {name}"):
+        check_headers({name: "x"}, None)
+
+
+def test_tls_and_stream_are_of_their_types() -> None:
+    check_tls(None)
+    check_tls(ssl.create_default_context())
+    check_stream(None)
+    check_stream(trio.testing.memory_stream_pair()[0])
+    with pytest.raises(TypeError, match="tls to be an ssl"):
+        check_tls(True)
+    with pytest.raises(TypeError, match="stream to be a trio"):
+        check_stream("x")
+
+
+def test_names_of_binary_types_are_ours_or_bun_s() -> None:
+    assert check_binary_type("arraybuffer") == "memoryview"
+    for value in ("blob", None):
+        with pytest.raises(ValueError, match="binary_type expects one of"):
+            check_binary_type(value)

@@ -1,0 +1,97 @@
+"""What all connections of a server share, and the sums of what they have done.
+
+Covers `trio_bunws._engine` alone; the sockets are real ones over fakes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+import pytest
+from engine_fakes import FakeSocket
+
+from trio_bunws._endpoint import SocketStatistics
+from trio_bunws._engine import Engine, ServerStatistics, Totals
+from trio_bunws._handlers import HandlerSlot, WebSocketHandler
+from trio_bunws._options import Limits
+
+if TYPE_CHECKING:
+    import trio
+
+    from trio_bunws._connection import Connection
+
+
+class FakeConnection:
+    """What the engine asks of a connection."""
+
+    def __init__(self, socket: FakeSocket) -> None:
+        self.ws = socket.ws
+
+    @property
+    def real(self) -> Connection[Any, Any]:
+        return cast("Connection[Any, Any]", self)
+
+
+async def test_a_new_engine_is_empty_and_idle(nursery: trio.Nursery) -> None:
+    slot: HandlerSlot[None] = HandlerSlot(WebSocketHandler())
+    limits = Limits(max_headers=7)
+    engine = Engine(slot, limits, nursery)
+    assert (engine.slot, engine.limits, engine.nursery) == (slot, limits, nursery)
+    assert (engine.connections, len(engine.sweeper), len(engine.hub.topics)) == (set(), 0, 0)
+    assert (engine.closing, engine.close_by) == (None, None)
+    assert not nursery.child_tasks
+    assert set(attrs.asdict(engine.statistics(0)).values()) == {0}
+
+
+async def test_the_statistics_are_sums_over_past_and_present_sockets(nursery: trio.Nursery) -> None:
+    handler = WebSocketHandler[None](backpressure_limit=10)
+    engine = Engine(HandlerSlot(handler), Limits(), nursery)
+    limits = Limits(max_topics_per_socket=1)
+    quick, slow, stuck = (FakeSocket(handler, hub=engine.hub, limits=limits) for _ in range(3))
+    engine.connections.update(FakeConnection(fake).real for fake in (quick, slow, stuck))
+    for fake in (quick, slow, stuck):
+        fake.ws.subscribe("room")
+    assert not quick.ws.subscribe("too many")
+    for fake, size, count in ((quick, 3, 2), (slow, 5, 1), (stuck, 20, 2)):
+        fake.sink.room = 100 if fake is quick else 0
+        for _ in range(count):
+            fake.ws.send(bytes(size))
+            fake.ws._outbox.flush()
+    quick.ws._messages_in += 4
+    quick.ws._bytes_in += 40
+    slow.ws._messages_in += 5
+    slow.ws._bytes_in += 50
+    expected = ServerStatistics(
+        connections=9,
+        websockets=3,
+        messages_in=9,
+        messages_out=4,
+        bytes_in=90,
+        bytes_out=2 * (2 + 3),
+        drops=1,
+        backpressured_sockets=2,
+        topics=1,
+        refused_subscriptions=1,
+    )
+    assert engine.statistics(9) == expected
+
+    # One is over: what it has done still counts.
+    over = next(connection for connection in engine.connections if connection.ws is quick.ws)
+    engine.totals.add(over.ws.statistics())
+    engine.connections.discard(over)
+    assert engine.statistics(8) == attrs.evolve(expected, connections=8, websockets=2)
+
+
+def test_totals_add_up() -> None:
+    totals = Totals()
+    for _ in range(2):
+        totals.add(SocketStatistics(messages_in=1, messages_out=2, bytes_in=3, bytes_out=4, drops=5, buffered=6))
+    sums = (totals.messages_in, totals.messages_out, totals.bytes_in, totals.bytes_out, totals.drops)
+    assert sums == (2, 4, 6, 8, 10)
+
+
+async def test_statistics_are_frozen(nursery: trio.Nursery) -> None:
+    statistics = Engine(HandlerSlot(WebSocketHandler[None]()), Limits(), nursery).statistics(0)
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        statistics.drops = 1  # type: ignore[misc]  # what is tested

@@ -1,0 +1,580 @@
+"""Members of docs/parity.md that no other test shows by name, each in its plainest use.
+
+What they do in each case is tested elsewhere; this file is for who comes from Bun or brioche and looks a name up.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, assert_never, get_args
+
+import pytest
+import trio
+import trio.testing
+from playground import playground
+
+from trio_bunws import (
+    BrokerError,
+    BunwsError,
+    CloseFrame,
+    CloseInfo,
+    Compressor,
+    ConnectionClosed,
+    HandshakeError,
+    Headers,
+    LocalProtocolError,
+    MessageBackpressured,
+    MessageDropped,
+    MessageSent,
+    PerMessageDeflate,
+    ReadyState,
+    RemoteProtocolError,
+    Request,
+    Response,
+    SendStatus,
+    Server,
+    ServerStatistics,
+    ServerWebSocket,
+    SocketAddress,
+    SocketStatistics,
+    WebSocketHandler,
+    open_server,
+    serve,
+)
+from trio_bunws.testing import MemoryListener, RawPeer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from trio.testing import MockClock
+
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+Socket = ServerWebSocket[Any]
+
+
+def hello(_request: Request, _server: Server[Any]) -> Response:
+    return Response("Hello HTTP")
+
+
+async def get(server: Server[Any], path: str = "/") -> str:
+    """Ask a server on a TCP port for a page."""
+    assert server.port is not None
+    async with await trio.open_tcp_stream("127.0.0.1", server.port) as stream:
+        await stream.send_all(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        answer = b"".join([part async for part in stream])
+    return answer.decode().partition("\r\n\r\n")[2]
+
+
+# Serving
+
+
+async def test_serve_is_a_task_that_can_be_waited_for_by_its_task_status() -> None:
+    async def app(task_status: trio.TaskStatus[Server[Any]] = trio.TASK_STATUS_IGNORED) -> None:
+        await serve(hello, port=0, task_status=task_status)
+
+    async with trio.open_nursery() as nursery:
+        server: Server[Any] = await nursery.start(app)
+        assert await get(server) == "Hello HTTP"
+        await server.stop()
+
+
+async def test_a_server_listens_on_this_machine_only_unless_told_otherwise() -> None:
+    async with open_server(hello, port=0) as server:
+        assert server.hostname == "127.0.0.1"
+        assert server.url == f"http://127.0.0.1:{server.port}/"
+    async with open_server(hello, hostname="0.0.0.0", port=0) as server:
+        assert server.hostname == "0.0.0.0"
+        assert await get(server) == "Hello HTTP"
+
+
+async def test_a_server_listens_on_a_unix_socket_instead(tmp_path: Path) -> None:
+    path = tmp_path / "server.sock"
+    async with open_server(hello, unix=path) as server:
+        assert (server.hostname, server.port) == (None, None)
+        async with await trio.open_unix_socket(path) as stream:
+            await stream.send_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            answer = b"".join([part async for part in stream])
+        assert answer.endswith(b"Hello HTTP")
+        with pytest.raises(TypeError, match="unix or port, not both"):
+            await serve(hello, unix=path, port=0)
+
+
+async def test_several_servers_share_a_port_that_all_reuse() -> None:
+    async with open_server(hello, port=0, reuse_port=True) as first:
+        assert first.port is not None
+        async with open_server(hello, port=first.port, reuse_port=True) as second:
+            assert second.port == first.port
+            assert await get(second) == "Hello HTTP"
+        with pytest.raises(OSError, match="in use"):
+            await serve(hello, port=first.port)
+
+
+async def test_request_ip_is_the_clients_socket_address() -> None:
+    asked: list[Request] = []
+
+    def fetch(request: Request, server: Server[Any]) -> Response:
+        asked.append(request)
+        found = server.request_ip(request)
+        assert isinstance(found, SocketAddress)
+        return Response(f"{found.address} {found.family} {found.port > 0}")
+
+    async with open_server(fetch, port=0) as server:
+        assert await get(server) == "127.0.0.1 IPv4 True"
+        after = server.request_ip(asked[0])
+        assert after is not None
+        assert after.address == "127.0.0.1"
+
+
+async def test_pending_requests_and_websockets_are_those_under_way() -> None:
+    async def fetch(request: Request, server: Server[Any]) -> Response | None:
+        if server.upgrade(request):
+            return None
+        assert (server.pending_requests, server.pending_websockets) == (1, 1)
+        return Response("counted")
+
+    async with playground(WebSocketHandler(), fetch) as place:
+        assert (place.server.pending_requests, place.server.pending_websockets) == (0, 0)
+        async with await place.open() as peer, await place.connect() as other:
+            await other.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await other.receive_until(b"counted")
+            assert (place.server.pending_requests, place.server.pending_websockets) == (0, 1)
+            await peer.send_close(1000)
+            assert await peer.receive_close() == (1000, "")
+
+
+async def test_reload_swaps_fetch_websocket_and_error() -> None:
+    def failing(_request: Request, _server: Server[Any]) -> Response:
+        raise LookupError("nothing here")
+
+    def upper(ws: Socket, message: str | bytes) -> None:
+        assert isinstance(message, str)
+        ws.send(message.upper())
+
+    async with playground(WebSocketHandler(message=Socket.send)) as place, await place.open() as peer:
+        await peer.send_text("as it is")
+        assert await peer.receive_text() == "as it is"
+        place.server.reload(
+            fetch=failing, websocket=WebSocketHandler(message=upper), error=lambda exc: Response(str(exc))
+        )
+        await peer.send_text("in capitals")
+        assert await peer.receive_text() == "IN CAPITALS"
+        async with await place.connect() as other:
+            await other.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await other.receive_until(b"nothing here")
+
+
+async def test_a_server_knows_topics_and_subscribers() -> None:
+    def opened(ws: Socket) -> None:
+        ws.subscribe("room")
+        ws.subscribe(ws.request.path)
+
+    async with playground(WebSocketHandler(open=opened)) as place:
+        server = place.server
+        assert (server.topics(), server.subscribers("room"), server.subscriber_count("room")) == ((), (), 0)
+        async with await place.open("/a") as first, await place.open("/b") as second:
+            await trio.testing.wait_all_tasks_blocked()
+            assert set(server.topics()) == {"room", "/a", "/b"}
+            assert [ws.request.path for ws in server.subscribers("room")] == ["/a", "/b"]
+            assert (server.subscriber_count("room"), server.subscriber_count("/a")) == (2, 1)
+            assert server.publish("room", "hello") == 5
+            assert server.publish("/b", b"bytes") == 5
+            assert server.publish("nobody", "hello") == 0
+            assert await first.receive_text() == "hello"
+            assert await second.receive_text() == "hello"
+            assert (await second.receive()).payload == b"bytes"
+
+
+@pytest.mark.parametrize(
+    ("options", "close"),
+    [({}, (1001, "Server closed")), ({"code": 1012, "reason": "restart"}, (1012, "restart")), ({"grace": 3}, None)],
+)
+async def test_stop_closes_the_sockets_if_asked_to(options: dict[str, Any], close: tuple[int, str] | None) -> None:
+    async with playground(WebSocketHandler()) as place, await place.open() as peer:
+        stopped = place.server.stop(True, **options)
+        assert await peer.receive_close() == (close or (1001, "Server closed"))
+        await peer.send_close(1000)
+        await stopped
+
+
+async def test_stop_aborts_after_its_grace_who_does_not_answer(autojump_clock: MockClock) -> None:
+    async with playground(WebSocketHandler()) as place:
+        await place.open()
+        before = autojump_clock.current_time()
+        await place.server.stop(grace=3)
+        assert autojump_clock.current_time() == before + 3
+
+
+async def test_a_task_of_the_server_may_await_stop() -> None:
+    ended = trio.Event()
+
+    async def fetch(_request: Request, server: Server[Any]) -> Response:
+        async def end() -> None:
+            await server.stop()
+            ended.set()
+
+        with pytest.raises(RuntimeError, match=r"server\.start_soon"):
+            await server.stop()
+        server.start_soon(end)
+        return Response("the last")
+
+    async with open_server(fetch, port=0) as server:
+        assert await get(server) == "the last"
+        await ended.wait()
+
+
+async def test_leaving_open_server_closes_the_sockets() -> None:
+    listener = MemoryListener()
+    async with open_server(websocket=WebSocketHandler(), listeners=[listener]):
+        peer = RawPeer(await listener.connect())
+        await peer.upgrade()
+        await peer.send_close(1001)
+    assert await peer.receive_close() == (1001, "Server closed")
+
+
+async def test_the_data_of_an_upgrade_is_that_of_its_socket() -> None:
+    def fetch(request: Request, server: Server[list[str]]) -> Response | None:
+        cookies = [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")]
+        upgraded = server.upgrade(request, data=[request.path], headers=cookies)
+        assert not server.upgrade(request, data=[])
+        return None if upgraded else Response("no WebSocket", 400)
+
+    def message(ws: ServerWebSocket[list[str]], message: str | bytes) -> None:
+        ws.data.append(str(message))
+        ws.send(" ".join(ws.data))
+        ws.data = ["replaced"]
+
+    async with playground(WebSocketHandler(message=message), fetch) as place, await place.connect() as peer:
+        head = await peer.upgrade("/path")
+        assert head["set-cookie"] == "a=1, b=2"
+        await peer.send_text("first")
+        await peer.send_text("second")
+        assert await peer.receive_text() == "/path first"
+        assert await peer.receive_text() == "replaced second"
+
+
+# Handlers
+
+
+def test_the_fluent_form_builds_what_keywords_build() -> None:
+    def handler(*_: object) -> None: ...
+
+    async def session(_ws: Socket) -> None: ...
+
+    fluent: WebSocketHandler[Any] = WebSocketHandler()
+    deflate = PerMessageDeflate(compress="dedicated")
+    assert (
+        fluent.on_open(handler)
+        .on_message(handler)
+        .on_text(handler)
+        .on_binary(handler)
+        .on_drain(handler)
+        .on_close(handler)
+        .on_ping(handler)
+        .on_pong(handler)
+        .on_error(handler)
+        .with_max_payload_length(1)
+        .with_backpressure_limit(2)
+        .with_close_on_backpressure_limit(True)
+        .with_idle_timeout(3)
+        .with_publish_to_self(True)
+        .with_send_pings(False)
+        .with_per_message_deflate(deflate)
+        .with_max_inbox(4)
+    ) == WebSocketHandler(
+        open=handler,
+        message=handler,
+        text=handler,
+        binary=handler,
+        drain=handler,
+        close=handler,
+        ping=handler,
+        pong=handler,
+        error=handler,
+        max_payload_length=1,
+        backpressure_limit=2,
+        close_on_backpressure_limit=True,
+        idle_timeout=3,
+        publish_to_self=True,
+        send_pings=False,
+        per_message_deflate=deflate,
+        max_inbox=4,
+    )
+    assert fluent.on_bytes(handler) == WebSocketHandler(binary=handler)
+    assert fluent.on_session(session) == WebSocketHandler(session=session)
+    assert fluent == WebSocketHandler()
+
+
+async def test_on_text_and_on_bytes_split_messages_by_their_kind() -> None:
+    def text(ws: Socket, message: str) -> None:
+        ws.send_text(f"text {message}")
+
+    def binary(ws: Socket, message: bytes) -> None:
+        ws.send_binary(b"binary " + message)
+
+    handler: WebSocketHandler[Any] = WebSocketHandler().on_text(text).on_bytes(binary)
+    assert (handler.text, handler.binary, handler.message) == (text, binary, None)
+    async with playground(handler) as place, await place.open() as peer:
+        await peer.send_text("a")
+        await peer.send_binary(b"b")
+        assert await peer.receive_text() == "text a"
+        assert (await peer.receive())[:2] == (BINARY, b"binary b")
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_what_a_handler_raises_goes_to_error_or_closes_with_1011(
+    caplog: pytest.LogCaptureFixture, asynchronous: bool
+) -> None:
+    def failing(_ws: Socket, _message: str | bytes) -> None:
+        raise LookupError("nothing here")
+
+    async def failing_later(ws: Socket, message: str | bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        failing(ws, message)
+
+    def failed(exc: Exception, ws: Socket) -> None:
+        ws.send(str(exc))
+
+    message = failing_later if asynchronous else failing
+    async with playground(WebSocketHandler(message=message, error=failed)) as place, await place.open() as peer:
+        await peer.send_text("a")
+        await peer.send_text("b")
+        assert [await peer.receive_text() for _ in "ab"] == ["nothing here"] * 2
+    assert caplog.records == []
+    closed: list[int] = []
+    handler: WebSocketHandler[Any] = WebSocketHandler(
+        message=message, close=lambda _ws, code, _reason: closed.append(code)
+    )
+    async with playground(handler) as place, await place.open() as peer:
+        await peer.send_text("a")
+        assert (await peer.receive_close())[0] == 1011
+        await peer.send_close(1011)
+    assert closed == [1011]
+    assert "LookupError: nothing here" in caplog.text
+
+
+@pytest.mark.parametrize("compressor", get_args(Compressor))
+async def test_every_compressor_of_bun_may_be_chosen_for_each_direction(compressor: Compressor) -> None:
+    options = PerMessageDeflate(compress=compressor, decompress=compressor)
+    handler: WebSocketHandler[Any] = WebSocketHandler(message=Socket.send, per_message_deflate=options)
+    async with playground(handler) as place, await place.open() as peer:
+        await peer.send_text("from a client without compression")
+        assert await peer.receive_text() == "from a client without compression"
+
+
+def test_a_compressor_that_bun_does_not_have_is_an_error() -> None:
+    for wrong in ("2KB", "Shared", ""):
+        with pytest.raises(ValueError, match="compress"):
+            PerMessageDeflate(compress=wrong)  # type: ignore[arg-type]
+
+
+# Sockets
+
+
+async def test_a_send_status_is_a_number_and_one_of_three_classes() -> None:
+    def in_words(status: SendStatus) -> str:
+        match status:
+            case MessageSent(size):
+                return f"{size} bytes sent"
+            case MessageBackpressured():
+                return "queued"
+            case MessageDropped():
+                return "dropped"
+            case _:
+                assert_never(status)
+
+    got: list[tuple[int, str]] = []
+
+    def opened(ws: Socket) -> None:
+        sends = (partial(ws.send, "four"), partial(ws.send, b""), partial(ws.publish, "nobody", "x"), ws.ping)
+        got.extend((send(), in_words(send())) for send in sends)
+        ws.close()
+        got.append((ws.send("late"), in_words(ws.send("late"))))
+
+    async with playground(WebSocketHandler(open=opened)) as place, await place.open():
+        pass
+    assert got == [
+        (4, "4 bytes sent"),
+        (0, "0 bytes sent"),
+        (0, "dropped"),
+        (0, "0 bytes sent"),
+        (0, "dropped"),
+    ]
+    assert (MessageBackpressured(), in_words(MessageBackpressured())) == (-1, "queued")
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+async def test_pings_and_pongs_have_the_binary_type_of_messages(kind: type) -> None:
+    got: list[object] = []
+
+    def opened(ws: Socket) -> None:
+        ws.binary_type = kind.__name__
+
+    def pinged(_ws: Socket, data: object) -> None:
+        got.append(data)
+
+    async def ponged(_ws: Socket, data: object) -> None:
+        await trio.lowlevel.checkpoint()
+        got.append(data)
+
+    handler: WebSocketHandler[Any] = WebSocketHandler(open=opened, ping=pinged, pong=ponged, message=Socket.send)
+    async with playground(handler) as place, await place.open() as peer:
+        await peer.send(RawPeer.frame(PING, b"a") + RawPeer.frame(PONG, b"b") + RawPeer.frame(TEXT, b"end"))
+        assert await peer.receive() == (PONG, b"a", True, 0)
+        assert await peer.receive_text() == "end"
+        await trio.testing.wait_all_tasks_blocked()
+    assert [type(data) for data in got] == [kind, kind]
+    assert got == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("end", [Socket.close, Socket.terminate])
+async def test_a_socket_that_closes_is_not_paused(end: Callable[[Socket], None]) -> None:
+    paused: list[bool] = []
+
+    def message(ws: Socket, _message: str | bytes) -> None:
+        ws.pause()
+        paused.append(ws.is_paused)
+        end(ws)
+        paused.append(ws.is_paused)
+
+    def closed(ws: Socket, _code: int, _reason: str) -> None:
+        paused.append(ws.is_paused)
+
+    handler: WebSocketHandler[Any] = WebSocketHandler(message=message, close=closed)
+    async with playground(handler) as place, await place.open() as peer:
+        await peer.send_text("end")
+        await trio.testing.wait_all_tasks_blocked()
+        await peer.stream.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+    assert paused == [True, False, False]
+
+
+async def close_with(close: Callable[[Socket], None]) -> tuple[tuple[int, str], tuple[int, str]]:
+    """Let a socket close itself; return what the peer and the close handler get."""
+    got: list[tuple[int, str]] = []
+
+    def closed(ws: Socket, code: int, reason: str) -> None:
+        assert ws.ready_state is ReadyState.CLOSED
+        got.append((code, reason))
+
+    handler: WebSocketHandler[Any] = WebSocketHandler(open=close, close=closed)
+    async with playground(handler) as place, await place.open() as peer:
+        sent = await peer.receive_close()
+        await peer.send_close(sent[0], sent[1])
+        await peer.receive_eof()
+    return sent, got[0]
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (RawPeer.close_frame(), 1005),
+        (RawPeer.close_frame(4000), 4000),
+        (b"", 1006),
+        (RawPeer.frame(TEXT, b"a", mask=None), 1002),
+        (RawPeer.frame(TEXT, b"\xff"), 1007),
+        (RawPeer.frame(TEXT, b"much"), 1009),
+    ],
+)
+async def test_the_close_handler_is_told_of_every_kind_of_end(data: bytes, code: int) -> None:
+    got: list[int] = []
+    handler: WebSocketHandler[Any] = WebSocketHandler(
+        close=lambda _ws, code, _reason: got.append(code), max_payload_length=3
+    )
+    async with playground(handler) as place, await place.open() as peer:
+        await peer.send(data)
+        await peer.stream.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        assert got == [code]
+
+
+async def test_close_sends_1000_unless_told_otherwise() -> None:
+    assert await close_with(Socket.close) == ((1000, ""), (1000, ""))
+
+
+@pytest.mark.parametrize("code", [1012, 1013, 3000, 3999, 4000, 4999])
+async def test_close_sends_the_codes_that_are_the_applications(code: int) -> None:
+    def close(ws: Socket) -> None:
+        ws.close(code, "words")
+
+    assert await close_with(close) == ((code, "words"), (code, "words"))
+
+
+@pytest.mark.parametrize("code", [0, 1005, 1006])
+async def test_close_does_not_take_the_codes_that_stand_for_none(code: int) -> None:
+    def close(ws: Socket) -> None:
+        with pytest.raises(ValueError, match=f"not {code}"):
+            ws.close(code)
+        ws.close()
+
+    assert (await close_with(close))[0] == (1000, "")
+
+
+async def test_statistics_count_what_came_and_went() -> None:
+    found: list[SocketStatistics] = []
+
+    async def session(ws: Socket) -> None:
+        ws.subscribe("room")
+        async for message in ws:
+            ws.send(message)
+        found.append(ws.statistics())
+
+    async with playground(WebSocketHandler(session=session)) as place, await place.open() as peer:
+        await trio.testing.wait_all_tasks_blocked()
+        before = place.server.statistics()
+        await peer.send_text("four")
+        assert await peer.receive_text() == "four"
+        await trio.testing.wait_all_tasks_blocked()
+        now = place.server.statistics()
+        assert isinstance(now, ServerStatistics)
+        assert (now.connections, now.websockets, now.topics, now.refused_subscriptions) == (1, 1, 1, 0)
+        assert (now.messages_in, now.messages_out) == (1, 1)
+        assert (now.bytes_in, now.bytes_out) == (before.bytes_in + 10, before.bytes_out + 6)
+        assert (now.drops, now.backpressured_sockets) == (0, 0)
+        await peer.send_close(1000)
+        assert await peer.receive_close() == (1000, "")
+        await peer.stream.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        after = place.server.statistics()
+        assert (after.websockets, after.topics, after.messages_in, after.messages_out) == (0, 0, 1, 1)
+    (last,) = found
+    assert isinstance(last, SocketStatistics)
+    assert (last.messages_in, last.messages_out, last.drops, last.buffered) == (1, 1, 0, 0)
+    assert (last.bytes_in, last.bytes_out) == (now.bytes_in + 8, now.bytes_out + 4)
+
+
+async def test_closed_tells_the_close_frames_of_both_sides() -> None:
+    infos: list[CloseInfo] = []
+
+    async def watch(ws: Socket) -> None:
+        with trio.CancelScope(shield=True):
+            infos.append(await ws.closed())
+
+    def opened(ws: Socket) -> None:
+        ws.start_soon(watch, ws)
+
+    async with playground(WebSocketHandler(open=opened)) as place, await place.open() as peer:
+        await peer.send_close(4001, "enough")
+        await peer.receive_close()
+        await peer.receive_eof()
+    (info,) = infos
+    assert (info.code, info.reason) == (4001, "enough")
+    assert info.sent == CloseFrame(4001, "enough")
+    assert info.received == CloseFrame(4001, "enough")
+    assert info.received is not None
+    assert (info.received.code, info.received.reason) == (4001, "enough")
+
+
+# Errors
+
+
+def test_the_errors_are_one_family_and_carry_data() -> None:
+    frame = CloseFrame(1011, "broken")
+    closed = ConnectionClosed(frame, None)
+    assert (closed.code, closed.reason, closed.received, closed.sent) == (1011, "broken", frame, None)
+    remote = RemoteProtocolError("a reserved bit is set", 1002)
+    assert (remote.message, remote.close_code) == ("a reserved bit is set", 1002)
+    refused = HandshakeError(403, Headers({"X-Reason": "no"}), b"Forbidden")
+    assert (refused.status, refused.headers["x-reason"], refused.body) == (403, "no", b"Forbidden")
+    for error in (closed, remote, refused, LocalProtocolError("closed already"), BrokerError("away")):
+        assert isinstance(error, BunwsError)

@@ -1,0 +1,111 @@
+"""A client's inbox alone: what waits, what is too much, and what becomes of it when the connection ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio.testing
+from engine_fakes import FakeEndpoint
+
+from trio_bunws import CloseInfo, ConnectionClosed
+from trio_bunws._reception import Reception
+from trio_bunws._wire.events import Event, Ping, Pong
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Made:
+    """A reception for a socket that no one reads for, and how often it made room."""
+
+    def __init__(self, max_inbox: int = 2, max_bytes: int = 10) -> None:
+        self.room = 0
+        self.ws = FakeEndpoint().ws
+        self.reception = Reception(self.ws, max_inbox, max_bytes, self._made_room)
+
+    def _made_room(self) -> None:
+        self.room += 1
+
+
+async def test_messages_wait_in_order_and_are_counted() -> None:
+    made = Made()
+    assert made.reception.deliver("one")
+    assert made.reception.deliver(b"two")
+    assert made.ws.statistics().messages_in == 2
+    assert [await made.reception.receive(), await made.reception.receive()] == ["one", b"two"]
+    assert made.room == 2
+
+
+async def test_no_more_than_so_many_wait() -> None:
+    made = Made(max_inbox=1)
+    assert not made.reception.is_full
+    assert made.reception.deliver("x")
+    assert made.reception.is_full
+    assert not made.reception.deliver("y")
+    await made.reception.receive()
+    assert made.reception.deliver("y")
+
+
+@pytest.mark.parametrize("message", ["x" * 8, "\u00e4" * 4, b"x" * 8])
+async def test_no_more_than_so_many_bytes_wait(message: str | bytes) -> None:
+    made = Made(max_inbox=9)
+    assert made.reception.deliver("123")
+    assert not made.reception.deliver(message)
+    await made.reception.receive()
+    assert made.reception.deliver(message)
+
+
+async def test_binary_messages_are_converted() -> None:
+    made = Made()
+    made.ws.binary_type = "bytearray"
+    made.reception.deliver(b"x")
+    assert type(await made.reception.receive()) is bytearray
+
+
+async def test_events_are_handed_on_and_control_frames_are_nobody_s() -> None:
+    made = Made()
+    reception = made.reception
+    reception.opened()
+    reception.drained()
+    events: Iterator[Event] = iter([Ping(b""), "x"])
+    assert reception.consume(events) == Ping(b"")
+    assert reception.consume(events) == "x"
+    assert reception.consume(events) is None
+    assert reception.has_room(Ping(b""))
+    assert reception.deliver(Ping(b""))
+    assert reception.deliver(Pong(b""))
+    assert made.ws.statistics().messages_in == 0
+
+
+async def test_what_waits_is_still_received_after_the_peer_s_end() -> None:
+    made = Made()
+    made.reception.deliver("last")
+    made.reception.input_ended()
+    assert await made.reception.receive() == "last"
+    with pytest.raises(ConnectionClosed):
+        await made.reception.receive()
+    await made.reception.closed(CloseInfo(1006, "", None, None), 1)
+
+
+async def test_what_waits_is_forgotten_after_our_own() -> None:
+    made = Made()
+    made.reception.deliver("x")
+    made.reception.discard()
+    with pytest.raises(ConnectionClosed) as caught:
+        await made.reception.receive()
+    assert caught.value.code == 1006
+
+
+async def test_an_end_wakes_who_waits() -> None:
+    made = Made()
+
+    async def receive() -> None:
+        with pytest.raises(ConnectionClosed):
+            await made.reception.receive()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(receive)
+        await trio.testing.wait_all_tasks_blocked()
+        made.reception.input_ended()

@@ -1,0 +1,76 @@
+"""`open_pair`: a server and one client of it, over streams in memory, for a test without a network.
+
+The server is a whole one, with `fetch` and handlers, and the client is `WebSocket`; nothing between them is faked.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypedDict
+
+from trio_bunws._client import WebSocket
+from trio_bunws._options import Limits
+from trio_bunws._serve import open_server
+from trio_bunws.testing._memory import MemoryListener
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable
+    from typing import Unpack
+
+    from typing_extensions import TypeVar
+
+    from trio_bunws._handlers import WebSocketHandler
+    from trio_bunws._headers import HeadersLike
+    from trio_bunws._server import Fetch, Server
+
+    T = TypeVar("T", default=None)
+
+URL = "ws://server.test/"
+LIMITS = Limits()
+
+
+class ClientOptions(TypedDict, total=False):
+    """Options of `WebSocket`, by its names."""
+
+    protocols: str | Iterable[str] | None
+    headers: HeadersLike | None
+    max_payload_length: int
+    backpressure_limit: int
+    max_inbox: int
+    open_timeout: float
+    close_timeout: float
+
+
+@asynccontextmanager
+async def open_pair(
+    websocket: WebSocketHandler[T] | None = None,
+    fetch: Fetch[T] | None = None,
+    *,
+    url: str = URL,
+    limits: Limits = LIMITS,
+    **options: Unpack[ClientOptions],
+) -> AsyncGenerator[tuple[Server[T], WebSocket]]:
+    """Serve in memory, and yield the `Server` and a `WebSocket` that is connected to it.
+
+    Leaving the block closes the client, then the server. Example::
+
+        async with open_pair(WebSocketHandler(message=echo)) as (server, client):
+            client.send("hello")
+            assert await client.receive() == "hello"
+
+    Args:
+        websocket: the server's handlers.
+        fetch: the server's `fetch`; without it every handshake is upgraded.
+        url: what the client asks for; host and port lead nowhere.
+        limits: the server's.
+        options: the client's, as `WebSocket` takes them.
+
+    Raises:
+        HandshakeError: if `fetch` does not upgrade; and what `open_server` and `WebSocket` raise.
+    """
+    listener = MemoryListener()
+    async with (
+        open_server(fetch, websocket, listeners=[listener], limits=limits) as server,
+        WebSocket(url, stream=await listener.connect(), **options) as client,
+    ):
+        yield server, client
