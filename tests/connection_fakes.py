@@ -161,7 +161,7 @@ class Client(trio.abc.Stream):
     async def wait_send_all_might_not_block(self) -> None:
         raise NotImplementedError
 
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:  # noqa: ARG002  # tests ask for all
         await trio.lowlevel.checkpoint()
         while len(data := self.wire.written) == self._read and not self.wire.eof_sent:
             await self.wire.changed.wait()
@@ -194,14 +194,20 @@ class Link:
         return self.connection.ws
 
     async def run(
-        self, engine: Engine[Any], trailing: bytes, data: object, *, task_status: trio.TaskStatus[None]
+        self,
+        engine: Engine[Any],
+        response: bytes,
+        trailing: bytes,
+        data: object,
+        *,
+        task_status: trio.TaskStatus[None],
     ) -> None:
         request = Request(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         self.connection = ServerConnection(self.wire, engine, request, data, "chat")
         task_status.started()
         try:
             with self.scope:
-                await self.connection.run(RESPONSE, trailing)
+                await self.connection.run(response, trailing)
         finally:
             self.wire.abort()
             self.over.set()
@@ -216,10 +222,10 @@ class Surroundings:
         nursery.start_soon(self.engine.hub.run)
         nursery.start_soon(self.engine.sweeper.run)
 
-    async def connect(self, wire: Wire, trailing: bytes = b"", data: object = None) -> Link:
+    async def connect(self, wire: Wire, trailing: bytes = b"", data: object = None, response: bytes = RESPONSE) -> Link:
         """Begin a connection whose handshake has been read."""
         link = Link(wire)
-        await self.nursery.start(link.run, self.engine, trailing, data)
+        await self.nursery.start(link.run, self.engine, response, trailing, data)
         return link
 
     async def open(self, wire: Wire, trailing: bytes = b"") -> Link:

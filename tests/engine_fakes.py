@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 
+def nothing() -> None:
+    """Do nothing."""
+
+
 class FakeSink:
     """The writing half of a transport that tells at once what it took."""
 
@@ -53,7 +57,7 @@ class FakeDriver:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
-        self.on_end: Callable[[], None] = list
+        self.on_end: Callable[[], None] = nothing
         """Called when the socket closes or aborts."""
         self.tasks: list[tuple[object, ...]] = []
         self.messages: list[str | bytes | Exception] = []

@@ -82,11 +82,12 @@ async def test_an_interrupt_in_a_group_goes_on_and_the_failure_beside_it_is_logg
 ) -> None:
     rig = Rig()
     exceptions = (KeyError("x"), KeyboardInterrupt())
+    if started:
+        running = run_started_task(rig.dispatcher, fail, exceptions, trio.TASK_STATUS_IGNORED)
+    else:
+        running = run_task(rig.dispatcher, fail, exceptions)
     with pytest.raises(BaseExceptionGroup) as caught:
-        if started:
-            await run_started_task(rig.dispatcher, fail, exceptions, trio.TASK_STATUS_IGNORED)
-        else:
-            await run_task(rig.dispatcher, fail, exceptions)
+        await running
     assert [type(exc) for exc in caught.value.exceptions] == [KeyboardInterrupt]
     assert rig.fake.reported == []
     assert len(caplog.records) == 1

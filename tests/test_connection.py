@@ -23,8 +23,6 @@ from trio_bunws._wire.frames import binary_frame, close_frame, ping_frame, pong_
 from trio_bunws.testing import RawPeer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from trio_bunws._websocket import ServerWebSocket
 
     Socket = ServerWebSocket[Any]
@@ -190,6 +188,12 @@ async def test_an_exception_in_open_closes_with_1011(
     await link.over.wait()
     assert log == [(1011, "Internal server error")]
     assert len(caplog.records) == 1
+
+
+async def test_without_an_answer_to_send_it_begins_at_once(nursery: trio.Nursery, wire: Wire) -> None:
+    handler: WebSocketHandler[Any] = WebSocketHandler(open=lambda ws: ws.send("hello"))
+    link = await Surroundings(nursery, handler).connect(wire, response=b"")
+    assert await link.peer.receive_text() == "hello"
 
 
 async def test_a_peer_without_an_address(nursery: trio.Nursery) -> None:
@@ -831,15 +835,16 @@ async def test_tasks_are_cancelled_when_the_connection_ends(nursery: trio.Nurser
             log.append(name)
 
     link = await Surroundings(nursery, WebSocketHandler(close=log.close)).open(wire)
-    link.ws.start_soon(task, "a")  # type: ignore[arg-type]  # the other arguments have defaults
+    link.ws.start_soon(task, "a")
     assert await link.ws.start(task, "b") == "b"
     await link.peer.send_close(1000)
     await link.over.wait()
     assert sorted(log[:2]) == ["a", "b"]
     assert log[2:] == [(1000, "")]
-    for call in (lambda: link.ws.start(task, "c"), lambda: link.ws.start_soon(task, "c")):  # type: ignore[arg-type]
-        with pytest.raises(ConnectionClosed):
-            await call()  # type: ignore[misc]  # start_soon raises before
+    with pytest.raises(ConnectionClosed):
+        await link.ws.start(task, "c")
+    with pytest.raises(ConnectionClosed):
+        link.ws.start_soon(task, "c")
 
 
 async def test_an_exception_in_a_task_goes_to_error_or_closes_with_1011(
@@ -1054,10 +1059,10 @@ async def test_without_send_pings_the_timeout_still_holds(
 async def test_0_turns_both_off(nursery: trio.Nursery, wire: Wire, autojump_clock: trio.testing.MockClock) -> None:
     surroundings = Surroundings(nursery, WebSocketHandler(idle_timeout=0))
     await surroundings.open(wire)
-    await trio.sleep(100_000)
+    await trio.sleep(80_000)
     assert wire.written == RESPONSE
     assert len(surroundings.engine.sweeper) == 0
-    assert autojump_clock.current_time() == 100_000
+    assert autojump_clock.current_time() == 80_000
 
 
 async def test_sending_does_not_re_arm_the_timeout(
@@ -1167,3 +1172,10 @@ async def test_what_a_connection_has_done_is_added_to_the_totals(nursery: trio.N
     await link.over.wait()
     totals = surroundings.engine.totals
     assert (totals.messages_in, totals.messages_out, totals.bytes_out) == (2, 2, len(wire.written))
+
+
+async def test_a_connection_without_an_answer_to_send_writes_nothing(nursery: trio.Nursery) -> None:
+    wire = Wire()
+    link = await Surroundings(nursery, WebSocketHandler()).open(wire)
+    link.connection._begin(b"")
+    assert wire.written == RESPONSE

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
-from engine_fakes import FakeSocket
+from engine_fakes import FakeSocket, nothing
 
 from trio_bunws._close import CloseInfo
 from trio_bunws._dispatch import Dispatcher
@@ -23,7 +23,7 @@ from trio_bunws._wire.events import Close, Event, Ping, Pong
 from trio_bunws._wire.frames import close_frame, text_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable
 
     from trio_bunws._websocket import ServerWebSocket
 
@@ -130,10 +130,11 @@ async def test_plain_messages_are_handled_at_once_in_order_by_the_handler_of_the
 async def test_consume_returns_what_is_no_message_and_goes_on_behind_it(nursery: trio.Nursery) -> None:
     log = Log()
     dispatcher = Rig(nursery, WebSocketHandler(message=log.plain)).dispatcher
-    events: Iterable[Event] = iter(["a", Ping(b""), "b", Close(1000, "")])
-    assert [dispatcher.consume(events), list(log)] == [Ping(b""), ["a"]]  # type: ignore[arg-type]
-    assert [dispatcher.consume(events), list(log)] == [Close(1000, ""), ["a", "b"]]  # type: ignore[arg-type]
-    assert dispatcher.consume(events) is None  # type: ignore[arg-type]
+    given: list[Event] = ["a", Ping(b""), "b", Close(1000, "")]
+    events = iter(given)
+    assert [dispatcher.consume(events), list(log)] == [Ping(b""), ["a"]]
+    assert [dispatcher.consume(events), list(log)] == [Close(1000, ""), ["a", "b"]]
+    assert dispatcher.consume(events) is None
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ async def test_binary_messages_come_as_binary_type_says_and_text_as_text(
 ) -> None:
     log = Log()
     rig = Rig(nursery, WebSocketHandler(message=log.quick if is_async else log.plain))
-    rig.ws.binary_type = binary_type  # type: ignore[assignment]
+    rig.ws.binary_type = binary_type
     rig.feed(b"data", "text")
     await settled()
     assert [type(message) for message in log] == [kind, str]
@@ -286,6 +287,42 @@ async def test_a_reload_holds_from_the_next_message_on(nursery: trio.Nursery) ->
     assert other == ["b", "c"]
 
 
+async def test_a_pause_keeps_what_waits_for_an_async_handler_until_resume(nursery: trio.Nursery) -> None:
+    log = Log()
+    rig = Rig(nursery, WebSocketHandler(message=log.waiting))
+    rig.feed("a", b"b", "c")
+    await settled()
+    rig.ws.pause()
+    log.gate("a").set()
+    await settled()
+    rig.dispatcher.resumed()  # paused all the same
+    await settled()
+    assert log == ["a begins", "a ends"]
+    rig.ws.resume()
+    rig.dispatcher.resumed()
+    await settled()
+    assert log[2:] == ["b'b' begins"]
+    rig.dispatcher.resumed()
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("by_peer", [False, True])
+async def test_a_close_ends_the_pause_and_only_ours_forgets_what_waited(nursery: trio.Nursery, by_peer: bool) -> None:
+    log = Log()
+    rig = Rig(nursery, WebSocketHandler(message=log.quick))
+    rig.ws.pause()
+    rig.dispatcher.deliver("a")
+    rig.dispatcher.deliver(b"b")
+    await settled()
+    assert log == []
+    if by_peer:
+        rig.fake.driver.on_end = nothing
+    rig.ws.close()
+    rig.dispatcher.resumed()
+    await settled()
+    assert log == (["a", b"b"] if by_peer else [])
+
+
 # Opening
 
 
@@ -296,8 +333,10 @@ async def test_a_plain_open_runs_at_once_and_an_async_one_before_all_messages(nu
     assert log == ["called"]
     rig = Rig(nursery, WebSocketHandler(open=log.waiting, message=log.plain))
     rig.dispatcher.opened()
+    assert rig.dispatcher.is_full
     rig.feed("a", "b")
     await settled()
+    assert not rig.dispatcher.is_full
     assert log == ["called", "called begins"]
     log.gate("called").set()
     await settled()
@@ -524,18 +563,23 @@ def grouped(*exceptions: BaseException) -> Callable[..., Awaitable[None]]:
     return handler
 
 
+async def handle_something(handler: WebSocketHandler[Any]) -> None:
+    """Be a server whose handlers are all called, until one of them ends it."""
+    async with trio.open_nursery() as nursery:
+        rig = Rig(nursery, handler)
+        rig.dispatcher.opened()
+        rig.feed("a", Ping(b""))
+        await trio.sleep_forever()
+
+
 @pytest.mark.parametrize("kind", ["open", "message", "ping", "session", "error"])
 async def test_an_interrupt_in_a_group_goes_on_and_the_failures_beside_it_are_logged(
     caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     handler = grouped(Boom(), KeyboardInterrupt())
+    kinds: dict[str, Any] = {"message": failing_async, "error": handler} if kind == "error" else {kind: handler}
     with pytest.raises(BaseExceptionGroup) as caught:
-        async with trio.open_nursery() as nursery:
-            kinds: dict[str, Any] = {"message": failing_async, "error": handler} if kind == "error" else {kind: handler}
-            rig = Rig(nursery, WebSocketHandler(**kinds))
-            rig.dispatcher.opened()
-            rig.feed("a", Ping(b""))
-            await trio.sleep_forever()
+        await handle_something(WebSocketHandler(**kinds))
     left, _ = caught.value.split(Exception)
     assert left is None
     assert caught.value.split(KeyboardInterrupt)[1] is None
@@ -544,9 +588,7 @@ async def test_an_interrupt_in_a_group_goes_on_and_the_failures_beside_it_are_lo
 
 async def test_a_group_of_interrupts_only_goes_on_unlogged(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(BaseExceptionGroup):
-        async with trio.open_nursery() as nursery:
-            rig = Rig(nursery, WebSocketHandler(message=grouped(KeyboardInterrupt(), SystemExit())))
-            rig.feed("a")
+        await handle_something(WebSocketHandler(message=grouped(KeyboardInterrupt(), SystemExit())))
     assert not caplog.records
 
 
@@ -674,7 +716,7 @@ async def test_an_async_drain_that_waits_is_not_begun_after_a_close(nursery: tri
         await settled()
         rig.dispatcher.drained()
         if end_by_peer:
-            rig.fake.driver.on_end = list  # the connection does not discard then
+            rig.fake.driver.on_end = nothing  # the connection does not discard then
         rig.ws.close()
         log.gate("called").set()
         await settled()
@@ -685,7 +727,7 @@ async def test_pings_that_wait_are_handled_after_the_peers_close_but_not_after_o
     log = Log()
     rig = Rig(nursery, WebSocketHandler(ping=log.quick))
     rig.feed(Ping(b"1"))
-    rig.fake.driver.on_end = list
+    rig.fake.driver.on_end = nothing
     rig.ws.close()
     await settled()
     assert log == [b"1"]
@@ -840,10 +882,24 @@ async def test_what_came_before_the_peers_end_is_still_read_but_not_what_came_be
         rig.feed("b", "c")
         if by_peer:
             rig.dispatcher.input_ended()
-            rig.fake.driver.on_end = list
+            rig.fake.driver.on_end = nothing
         rig.ws.close()
         await settled()
         assert log == ["session begins", "a", *(["b", "c"] if by_peer else []), "session ends"]
+
+
+async def test_a_message_on_its_way_to_a_session_is_forgotten_by_our_close_too(nursery: trio.Nursery) -> None:
+    log = Log()
+
+    async def session(ws: Socket) -> None:
+        await read_all(ws, log)
+
+    rig = SessionRig(nursery, WebSocketHandler(session=session))
+    await settled()
+    rig.feed("a")
+    rig.ws.close()
+    await settled()
+    assert log == ["session begins", "session ends"]
 
 
 async def test_a_session_is_not_begun_on_a_socket_that_open_has_closed(nursery: trio.Nursery) -> None:

@@ -27,7 +27,7 @@ class Kernel:
 
     def __init__(self, room: int = 0) -> None:
         self.room = room
-        self.got = b""
+        self.got: bytes | bytearray = b""
         self.writes = 0
         self.broken = False
 
@@ -107,7 +107,7 @@ def drain(outbox: Outbox, sink: Kernel) -> bytes:
         outbox.write_more()
     assert outbox.empty
     assert outbox.buffered == 0
-    return sink.got
+    return bytes(sink.got)
 
 
 # The batch
@@ -214,6 +214,24 @@ def test_a_million_small_frames_do_not_cost_a_million_objects() -> None:
     assert outbox.buffered == size + 1
     assert peak < 2 * size
     assert drain(outbox, kernel) == b"-" + b"".join(frames)
+
+
+def test_what_has_left_does_not_occupy_memory() -> None:
+    outbox, _, kernel = stuck(limit=0)
+    frame = bytes(SMALL)
+    tracemalloc.start()
+    try:
+        for _ in range(PIECES_PER_TURN * PIECE // SMALL):
+            outbox.push(frame)
+        kernel.got = bytearray()
+        kernel.room = (PIECES_PER_TURN - 2) * PIECE
+        outbox.write_more()
+        kernel.got.clear()
+        current, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert outbox.buffered == 2 * PIECE + 1
+    assert current < 4 * PIECE
 
 
 def test_large_frames_are_not_copied_into_the_queue() -> None:
@@ -369,6 +387,17 @@ def test_one_unsent_pong_waits_and_a_newer_one_replaces_it_in_place() -> None:
     outbox.push_pong(b"pg3")
     assert (outbox.buffered, owner.pressure) == (12, CONGESTED)
     assert drain(outbox, kernel) == b"-beforepg3af"
+
+
+def test_a_pong_of_which_nothing_has_left_is_still_replaced() -> None:
+    outbox, _, kernel = stuck()
+    outbox.push_pong(b"pong1")
+    kernel.room = 1
+    assert outbox.write_more() == 1
+    assert outbox.write_more() == 0
+    outbox.push_pong(b"pong2")
+    assert outbox.buffered == 5
+    assert drain(outbox, kernel) == b"-pong2"
 
 
 def test_a_pong_of_which_a_part_has_left_is_not_changed() -> None:

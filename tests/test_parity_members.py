@@ -41,13 +41,11 @@ from trio_bunws import (
     open_server,
     serve,
 )
-from trio_bunws.testing import MemoryListener, RawPeer
+from trio_bunws.testing import RawPeer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-    from trio.testing import MockClock
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 Socket = ServerWebSocket[Any]
@@ -88,28 +86,6 @@ async def test_a_server_listens_on_this_machine_only_unless_told_otherwise() -> 
         assert await get(server) == "Hello HTTP"
 
 
-async def test_a_server_listens_on_a_unix_socket_instead(tmp_path: Path) -> None:
-    path = tmp_path / "server.sock"
-    async with open_server(hello, unix=path) as server:
-        assert (server.hostname, server.port) == (None, None)
-        async with await trio.open_unix_socket(path) as stream:
-            await stream.send_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            answer = b"".join([part async for part in stream])
-        assert answer.endswith(b"Hello HTTP")
-        with pytest.raises(TypeError, match="unix or port, not both"):
-            await serve(hello, unix=path, port=0)
-
-
-async def test_several_servers_share_a_port_that_all_reuse() -> None:
-    async with open_server(hello, port=0, reuse_port=True) as first:
-        assert first.port is not None
-        async with open_server(hello, port=first.port, reuse_port=True) as second:
-            assert second.port == first.port
-            assert await get(second) == "Hello HTTP"
-        with pytest.raises(OSError, match="in use"):
-            await serve(hello, port=first.port)
-
-
 async def test_request_ip_is_the_clients_socket_address() -> None:
     asked: list[Request] = []
 
@@ -141,95 +117,6 @@ async def test_pending_requests_and_websockets_are_those_under_way() -> None:
             assert (place.server.pending_requests, place.server.pending_websockets) == (0, 1)
             await peer.send_close(1000)
             assert await peer.receive_close() == (1000, "")
-
-
-async def test_reload_swaps_fetch_websocket_and_error() -> None:
-    def failing(_request: Request, _server: Server[Any]) -> Response:
-        raise LookupError("nothing here")
-
-    def upper(ws: Socket, message: str | bytes) -> None:
-        assert isinstance(message, str)
-        ws.send(message.upper())
-
-    async with playground(WebSocketHandler(message=Socket.send)) as place, await place.open() as peer:
-        await peer.send_text("as it is")
-        assert await peer.receive_text() == "as it is"
-        place.server.reload(
-            fetch=failing, websocket=WebSocketHandler(message=upper), error=lambda exc: Response(str(exc))
-        )
-        await peer.send_text("in capitals")
-        assert await peer.receive_text() == "IN CAPITALS"
-        async with await place.connect() as other:
-            await other.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            await other.receive_until(b"nothing here")
-
-
-async def test_a_server_knows_topics_and_subscribers() -> None:
-    def opened(ws: Socket) -> None:
-        ws.subscribe("room")
-        ws.subscribe(ws.request.path)
-
-    async with playground(WebSocketHandler(open=opened)) as place:
-        server = place.server
-        assert (server.topics(), server.subscribers("room"), server.subscriber_count("room")) == ((), (), 0)
-        async with await place.open("/a") as first, await place.open("/b") as second:
-            await trio.testing.wait_all_tasks_blocked()
-            assert set(server.topics()) == {"room", "/a", "/b"}
-            assert [ws.request.path for ws in server.subscribers("room")] == ["/a", "/b"]
-            assert (server.subscriber_count("room"), server.subscriber_count("/a")) == (2, 1)
-            assert server.publish("room", "hello") == 5
-            assert server.publish("/b", b"bytes") == 5
-            assert server.publish("nobody", "hello") == 0
-            assert await first.receive_text() == "hello"
-            assert await second.receive_text() == "hello"
-            assert (await second.receive()).payload == b"bytes"
-
-
-@pytest.mark.parametrize(
-    ("options", "close"),
-    [({}, (1001, "Server closed")), ({"code": 1012, "reason": "restart"}, (1012, "restart")), ({"grace": 3}, None)],
-)
-async def test_stop_closes_the_sockets_if_asked_to(options: dict[str, Any], close: tuple[int, str] | None) -> None:
-    async with playground(WebSocketHandler()) as place, await place.open() as peer:
-        stopped = place.server.stop(True, **options)
-        assert await peer.receive_close() == (close or (1001, "Server closed"))
-        await peer.send_close(1000)
-        await stopped
-
-
-async def test_stop_aborts_after_its_grace_who_does_not_answer(autojump_clock: MockClock) -> None:
-    async with playground(WebSocketHandler()) as place:
-        await place.open()
-        before = autojump_clock.current_time()
-        await place.server.stop(grace=3)
-        assert autojump_clock.current_time() == before + 3
-
-
-async def test_a_task_of_the_server_may_await_stop() -> None:
-    ended = trio.Event()
-
-    async def fetch(_request: Request, server: Server[Any]) -> Response:
-        async def end() -> None:
-            await server.stop()
-            ended.set()
-
-        with pytest.raises(RuntimeError, match=r"server\.start_soon"):
-            await server.stop()
-        server.start_soon(end)
-        return Response("the last")
-
-    async with open_server(fetch, port=0) as server:
-        assert await get(server) == "the last"
-        await ended.wait()
-
-
-async def test_leaving_open_server_closes_the_sockets() -> None:
-    listener = MemoryListener()
-    async with open_server(websocket=WebSocketHandler(), listeners=[listener]):
-        peer = RawPeer(await listener.connect())
-        await peer.upgrade()
-        await peer.send_close(1001)
-    assert await peer.receive_close() == (1001, "Server closed")
 
 
 async def test_the_data_of_an_upgrade_is_that_of_its_socket() -> None:
@@ -319,38 +206,6 @@ async def test_on_text_and_on_bytes_split_messages_by_their_kind() -> None:
         await peer.send_binary(b"b")
         assert await peer.receive_text() == "text a"
         assert (await peer.receive())[:2] == (BINARY, b"binary b")
-
-
-@pytest.mark.parametrize("asynchronous", [False, True])
-async def test_what_a_handler_raises_goes_to_error_or_closes_with_1011(
-    caplog: pytest.LogCaptureFixture, asynchronous: bool
-) -> None:
-    def failing(_ws: Socket, _message: str | bytes) -> None:
-        raise LookupError("nothing here")
-
-    async def failing_later(ws: Socket, message: str | bytes) -> None:
-        await trio.lowlevel.checkpoint()
-        failing(ws, message)
-
-    def failed(exc: Exception, ws: Socket) -> None:
-        ws.send(str(exc))
-
-    message = failing_later if asynchronous else failing
-    async with playground(WebSocketHandler(message=message, error=failed)) as place, await place.open() as peer:
-        await peer.send_text("a")
-        await peer.send_text("b")
-        assert [await peer.receive_text() for _ in "ab"] == ["nothing here"] * 2
-    assert caplog.records == []
-    closed: list[int] = []
-    handler: WebSocketHandler[Any] = WebSocketHandler(
-        message=message, close=lambda _ws, code, _reason: closed.append(code)
-    )
-    async with playground(handler) as place, await place.open() as peer:
-        await peer.send_text("a")
-        assert (await peer.receive_close())[0] == 1011
-        await peer.send_close(1011)
-    assert closed == [1011]
-    assert "LookupError: nothing here" in caplog.text
 
 
 @pytest.mark.parametrize("compressor", get_args(Compressor))

@@ -516,6 +516,13 @@ async def test_whatever_a_stream_raises_is_a_lost_connection(
         await METHODS[method](transport)
 
 
+async def test_an_abort_does_not_harm_a_call_that_is_over() -> None:
+    streams = Streams()
+    await streams.peer.send_all(b"x")
+    await streams.transport.receive()
+    assert not streams.transport._scopes
+
+
 async def test_what_is_no_failure_passes_through() -> None:
     transport = StreamTransport(Odd(receive_some=KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-import trio.testing
 from engine_fakes import FakeSocket
 
 from trio_bunws._errors import ConnectionClosed
@@ -221,7 +220,12 @@ async def test_once_it_is_closing_a_socket_has_no_topics_and_gets_no_new_ones(en
 @pytest.mark.parametrize("method", ["subscribe", "unsubscribe", "is_subscribed"])
 @pytest.mark.parametrize(
     ("topic", "error", "words"),
-    [(1, TypeError, "a string"), (b"a", TypeError, "a string"), ("", ValueError, "non-empty"), ("abcde", ValueError, "4")],
+    [
+        (1, TypeError, "a string"),
+        (b"a", TypeError, "a string"),
+        ("", ValueError, "non-empty"),
+        ("abcde", ValueError, "4"),
+    ],
 )
 async def test_a_topic_is_a_non_empty_string_of_limited_length(
     method: str, topic: object, error: type[Exception], words: str
@@ -407,8 +411,12 @@ async def test_iteration_raises_when_it_has_not(code: int) -> None:
     fake = FakeSocket()
     fake.driver.messages = ["a", closed(code)]
     got: list[str | bytes] = []
-    with pytest.raises(ConnectionClosed) as caught:
+
+    async def read() -> None:
         async for message in fake.ws:
             got.append(message)  # noqa: PERF401  # what came before the exception counts
+
+    with pytest.raises(ConnectionClosed) as caught:
+        await read()
     assert caught.value.code == code
     assert got == ["a"]

@@ -155,7 +155,7 @@ class WebSocket:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._life.__aexit__(kind, exc, traceback)
+        await self._life.__aexit__(kind, exc, traceback)  # noqa: ASYNC102 - `_leave` and `_abandon` bound their waits
 
     @asynccontextmanager
     async def _live(self) -> AsyncGenerator[None]:
@@ -170,10 +170,10 @@ class WebSocket:
                 try:
                     yield
                 except Exception:
-                    await self._leave(endpoint, FAILED)
+                    await self._leave(endpoint, FAILED)  # noqa: ASYNC120 - a cancellation wins, as anywhere
                     raise
                 except BaseException:
-                    await self._abandon(endpoint)
+                    await self._abandon(endpoint)  # noqa: ASYNC102 - shielded, with a deadline, in there
                     raise
                 else:
                     await self._leave(endpoint, LEFT)

@@ -203,12 +203,9 @@ class Dispatcher(Generic[T]):
         if self._session is None:
             raise RuntimeError("async for over a socket needs WebSocketHandler(session=...)")
         try:
-            message = await self._session.receive()
+            return await self._session.receive()
         except trio.EndOfChannel:
             raise self._ws._closed_error() from None
-        if self._discarding:  # it was on its way already
-            raise self._ws._closed_error()
-        return message
 
     async def closed(self, ending: CloseInfo, at_most: float) -> None:
         """The connection is over, no other handler runs: call `close`, an async one for `at_most` so many seconds."""

@@ -77,7 +77,7 @@ class SocketStatistics:
     bytes_in: int
     """Bytes received, frame headers included."""
     bytes_out: int
-    """Bytes taken by the transport, frame headers included."""
+    """Bytes taken by the transport, frame headers and the answer to the handshake included."""
     drops: int
     """Messages dropped because the socket was over its backpressure limit."""
     buffered: int

@@ -61,7 +61,7 @@ class ServerStatistics:
     bytes_in: int
     """Bytes received on WebSockets, frame headers included."""
     bytes_out: int
-    """Bytes written on WebSockets, frame headers included."""
+    """Bytes written on WebSockets, frame headers and the answer to the handshake included."""
     drops: int
     """Messages dropped because a receiver was over its backpressure limit."""
     backpressured_sockets: int
