@@ -15,6 +15,8 @@ from trio_bunws.testing import MemoryListener, RawPeer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trio.testing import MockClock
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 SETUP = "python3 -m venv .venv && .venv/bin/pip install nox && .venv/bin/nox"
@@ -32,7 +34,7 @@ def pasted() -> tuple[Callable[..., Any], Any]:
     return fetch, handler
 
 
-async def test_the_server_of_the_readme_is_a_room() -> None:
+async def test_the_server_of_the_readme_is_a_room(autojump_clock: MockClock) -> None:  # noqa: ARG001 - stop waits
     listener = MemoryListener()
     async with open_server(*pasted(), listeners=[listener]):
         ada, grace = RawPeer(await listener.connect()), RawPeer(await listener.connect())
@@ -42,7 +44,7 @@ async def test_the_server_of_the_readme_is_a_room() -> None:
         assert await grace.receive_text() == "ada: hello"
 
 
-async def test_a_browser_is_told_what_to_connect_with() -> None:
+async def test_a_browser_is_told_what_to_connect_with(autojump_clock: MockClock) -> None:  # noqa: ARG001 - stop waits
     listener = MemoryListener()
     async with open_server(*pasted(), listeners=[listener]):
         browser = RawPeer(await listener.connect())
