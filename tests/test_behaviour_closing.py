@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ssl
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import pytest
 import trio
 import trio.testing
 import trio_websocket
+import trustme
 from playground import playground
 from recorder import Recorder, library_client
 
@@ -25,8 +27,7 @@ if TYPE_CHECKING:
     Socket = ServerWebSocket[Any]
 
 settled = trio.testing.wait_all_tasks_blocked
-TEXT, BINARY, CLOSE, PING = 1, 2, 8, 9
-text = RawPeer.frame
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
 
 def texts(*messages: str) -> bytes:
@@ -450,6 +451,57 @@ async def test_16_the_longest_time_ends_a_close_by_itself(autojump_clock: MockCl
         assert await peer.receive_close() == (1000, "")
         await peer.receive_eof()
         assert trio.current_time() == 4
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_16_close_in_open_lets_the_101_out_and_handles_nothing(is_async: bool, autojump_clock: MockClock) -> None:
+    record = Recorder()
+
+    def opened(ws: Socket) -> None:
+        record.open(ws)
+        ws.send("no room")
+        ws.close(1013, "try again later")
+
+    async def async_open(ws: Socket) -> None:
+        await trio.sleep(1)
+        opened(ws)
+        await trio.sleep(1)
+
+    async with playground(record.handler(open=async_open if is_async else opened)) as play:
+        peer = await play.connect()
+        await peer.send(RawPeer.request() + texts("not", "handled"))
+        await peer.receive_101()
+        assert await peer.receive_text() == "no room"
+        assert await peer.receive_close() == (1013, "try again later")
+        await peer.send(texts("neither") + RawPeer.close_frame(1013))
+        await peer.receive_eof()
+        await trio.sleep(2)
+        assert record.calls == [("open",), ("close", 1013, "try again later")]
+
+
+async def test_16_a_socket_may_be_closed_by_the_handler_of_another(autojump_clock: MockClock) -> None:
+    record = Recorder()
+
+    def message(ws: Socket, _message: str | bytes) -> None:
+        victim = record.sockets[0]
+        victim.send("you are")
+        ws.publish("room", "out")
+        victim.close(4003, "kicked")
+        ws.publish("room", "and gone")
+
+    async with playground(record.handler(message=message)) as play:
+        victim, kicker = await play.open(), await play.open()
+        for ws in record.sockets:
+            ws.subscribe("room")
+        await victim.send(texts("a")[:3])  # its reader is in the middle of something
+        await kicker.send_text("kick")
+        assert await victim.receive_text() == "you are"
+        assert await victim.receive_text() == "out"
+        assert await victim.receive_close() == (4003, "kicked")
+        await victim.send(texts("a")[3:] + RawPeer.close_frame(4003))
+        await victim.receive_eof()
+        await settled()
+        assert record.calls[2:] == [("close", 4003, "kicked")]
 
 
 async def test_16_a_library_client_sees_code_and_reason(autojump_clock: MockClock) -> None:
@@ -883,6 +935,26 @@ async def test_18_through_the_kernel_the_close_arrives_though_more_input_was_unr
     assert [code for code, _ in record.closes] == [1009]
 
 
+async def test_18_also_through_tls() -> None:
+    record = Recorder()
+    authority = trustme.CA()
+    server_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(server_context)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    handler = record.handler(max_payload_length=1000)
+    async with open_server(None, handler, port=0, tls=server_context) as server:
+        assert server.port is not None
+        tcp = await trio.open_tcp_stream("127.0.0.1", server.port)
+        stream = trio.SSLStream(tcp, context, server_hostname="localhost", https_compatible=True)
+        async with RawPeer(stream) as peer:
+            await peer.upgrade()
+            await peer.send(RawPeer.frame(BINARY, b"x" * 300_000))
+            assert (await peer.receive_close())[0] == 1009
+            await peer.receive_eof()
+    assert [code for code, _ in record.closes] == [1009]
+
+
 # 19. terminate
 
 
@@ -1014,6 +1086,32 @@ async def test_19_after_the_peers_close_it_reports_that(autojump_clock: MockCloc
         await peer.send(texts("go") + RawPeer.close_frame(4001, "theirs"))
         await trio.sleep(2)
         assert record.closes == [(4001, "theirs")]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("kind", ["message", "ping", "pong", "error", "task"])
+async def test_19_terminate_works_in_every_handler(kind: str, is_async: bool, autojump_clock: MockClock) -> None:
+    record = Recorder()
+
+    def end(*_: object) -> None:
+        record.ws.terminate()
+
+    async def async_end(*_: object) -> None:
+        end()
+        await trio.lowlevel.checkpoint()
+
+    def failing(_ws: Socket, _message: str | bytes) -> None:
+        raise ValueError
+
+    given: dict[str, Any] = {} if kind == "task" else {kind: async_end if is_async else end}
+    async with playground(record.handler(**({"message": failing} if kind == "error" else {}), **given)) as play:
+        peer = await play.open()
+        if kind == "task":
+            record.ws.start_soon(async_end)
+        opcode = {"ping": PING, "pong": PONG}.get(kind, TEXT)
+        await peer.send(RawPeer.frame(opcode) * 3)
+        await settled()
+        assert record.closes == [(1006, "")]
 
 
 async def test_19_the_messages_behind_it_are_discarded(autojump_clock: MockClock) -> None:

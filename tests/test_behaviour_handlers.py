@@ -728,7 +728,7 @@ def leaves(exc: BaseException) -> list[BaseException]:
 
 @pytest.mark.parametrize("grouped", [False, True])
 @pytest.mark.parametrize("is_async", [False, True])
-@pytest.mark.parametrize("kind", [*KINDS, "error", "session", "task"])
+@pytest.mark.parametrize("kind", [*KINDS, "error", "session", "task", "fetch", "error of fetch"])
 @pytest.mark.parametrize("kill", [KeyboardInterrupt, SystemExit])
 async def test_29_keyboard_interrupt_and_system_exit_are_never_swallowed(
     kill: type[BaseException], kind: str, is_async: bool, grouped: bool, autojump_clock: MockClock
@@ -747,12 +747,18 @@ async def test_29_keyboard_interrupt_and_system_exit_are_never_swallowed(
         handler(*args)
 
     given: dict[str, Any] = {}
-    if kind != "task":
-        given[kind] = async_handler if is_async or kind == "session" else handler
+    killing = async_handler if is_async or kind == "session" else handler
+    options: dict[str, Any] = {}
+    if kind == "fetch":
+        options["fetch"] = killing
+    elif kind == "error of fetch":
+        options |= {"fetch": failing(record, "fetch", is_async), "error": killing}
+    elif kind != "task":
+        given[kind] = killing
     if kind == "error":
         given["message"] = failing(record, "message", is_async)
     with pytest.raises(BaseException) as caught:  # noqa: PT011, PT012 - which one it is comes below
-        async with playground(record.handler(**given), lockstep=True) as play:
+        async with playground(record.handler(**given), lockstep=True, **options) as play:
             if kind == "task":
                 await play.open()
                 record.ws.start_soon(async_handler)
@@ -925,7 +931,8 @@ async def test_30_reload_swaps_fetch_and_error(autojump_clock: MockClock) -> Non
 async def test_30_reload_of_nonsense_is_a_type_error_and_changes_nothing(autojump_clock: MockClock) -> None:
     record = Recorder()
     async with playground(record.handler()) as play:
-        for wrong in ({"websocket": "handler"}, {"websocket": None}, {"fetch": "fetch"}, {"error": 1}):
+        mistakes: list[Any] = [{"websocket": "handler"}, {"websocket": None}, {"fetch": "fetch"}, {"error": 1}]
+        for wrong in mistakes:
             with pytest.raises(TypeError, match="reload expects"):
                 play.server.reload(**wrong)
         peer = await play.open()
@@ -1205,6 +1212,28 @@ async def test_30_a_socket_whose_upgrade_was_granted_is_closed_too(autojump_cloc
         assert record.calls == [("open",), ("close", 1001, "Server closed")]
 
 
+async def test_30_stop_without_closing_lets_an_upgrade_in_progress_through(autojump_clock: MockClock) -> None:
+    record = Recorder()
+
+    async def fetch(request: Request, server: Server[Any]) -> None:
+        await trio.sleep(2)
+        assert server.upgrade(request)
+
+    async with playground(record.handler(), fetch) as play:
+        peer = await play.connect()
+        await peer.send(RawPeer.request())
+        await trio.sleep(1)
+        stopping = play.server.stop()
+        await peer.receive_101()
+        await trio.sleep(5)
+        await peer.send_text("served")
+        await settled()
+        assert record.messages == ["served"]
+        await peer.send_close()
+        await stopping
+        assert trio.current_time() == 7
+
+
 async def test_30_a_request_in_progress_is_answered_before_stop_ends(autojump_clock: MockClock) -> None:
     async def fetch(_request: Request, _server: Server[Any]) -> Response:
         await trio.sleep(3)
@@ -1259,6 +1288,14 @@ async def test_30_leaving_it_by_an_exception_is_too_and_the_exception_comes_out_
                 raise ErrorOfHandlerError("of the block")
         assert trio.current_time() == 4
         assert record.closes == [(1001, "Server closed")]
+
+
+async def test_30_a_group_of_the_block_stays_a_group(autojump_clock: MockClock) -> None:
+    with pytest.raises(ExceptionGroup) as caught:
+        async with playground(WebSocketHandler()):
+            raise ExceptionGroup("of the block", [ErrorOfHandlerError("one of one")])
+    assert caught.value.message == "of the block"
+    assert [type(exc) for exc in caught.value.exceptions] == [ErrorOfHandlerError]
 
 
 @pytest.mark.parametrize("how", ["exception", "cancelled", "serve cancelled"])

@@ -230,6 +230,25 @@ async def test_23_if_fetch_raises_after_a_true_nothing_is_upgraded(is_async: boo
     assert record.calls == []
 
 
+async def test_23_a_client_that_left_while_fetch_waited_harms_nobody(
+    caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    record = Recorder()
+
+    async def fetch(request: Request, server: Server[Any]) -> None:
+        await trio.sleep(1)
+        assert server.upgrade(request)
+
+    async with playground(record.handler(), fetch) as play:
+        peer = await play.connect()
+        await peer.send(RawPeer.request())
+        await peer.stream.aclose()
+        await trio.sleep(2)
+        assert record.calls in ([], [("open",), ("close", 1006, "")])
+        await play.open()
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize("path", ["/", "/any/path?at=all"])
 async def test_23_without_fetch_every_handshake_is_upgraded(path: str, autojump_clock: MockClock) -> None:
     record = Recorder()

@@ -795,6 +795,24 @@ async def test_a_session_ends_with_its_connection(
     assert autojump_clock.current_time() == 0
 
 
+async def test_a_session_of_a_cancelled_connection_finds_it_closed(
+    nursery: trio.Nursery, wire: Wire, autojump_clock: trio.testing.MockClock
+) -> None:
+    log = Log()
+
+    async def session(ws: Socket) -> None:
+        with pytest.raises(ConnectionClosed):
+            await anext(ws)
+        log.append("closed")
+
+    link = await Surroundings(nursery, WebSocketHandler(session=session, close=log.close)).open(wire)
+    await settled()
+    link.scope.cancel()
+    await link.over.wait()
+    assert log == ["closed", (1006, "")]
+    assert autojump_clock.current_time() == 0
+
+
 async def test_a_session_that_returns_closes_with_1000(nursery: trio.Nursery, wire: Wire) -> None:
     log = Log()
 

@@ -269,10 +269,8 @@ async def test_a_client_that_stops_reading_meets_the_limit_and_gets_all_that_was
                     break
                 accepted.append(number)
                 number += 1
-            await settled()
             assert ws.get_buffered_amount() > limit
             assert ws.statistics().drops == 3
-            assert server.publish("nobody", b"") == 0
 
             drained = trio.Event()
 
@@ -283,15 +281,14 @@ async def test_a_client_that_stops_reading_meets_the_limit_and_gets_all_that_was
             nursery.start_soon(wait_drained)
             await settled()
             assert not drained.is_set()
-            log.clear()
 
             await chat(server, tls)  # nobody else is kept waiting
-            assert log == [(1000, "")]
+            log.clear()
             for number in accepted:
                 assert await peer.receive() == (2, numbered(number), True, 0)
             await drained.wait()
             assert ws.get_buffered_amount() == 0
-            assert set(log[1:]) == {"drain"}
+            assert set(log) == {"drain"}
             assert ws.send("again") == 5
             assert await peer.receive_text() == "again"
 

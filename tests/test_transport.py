@@ -825,3 +825,61 @@ async def test_a_context_that_is_no_server_s_is_a_lost_connection_and_closes_it(
     with pytest.raises(trio.BrokenResourceError, match="PROTOCOL_TLS_CLIENT"):
         await start_tls(StreamTransport(ours), client_context, 10)
     assert await peer.receive_some() == b""
+
+
+# The last bytes before an abort
+
+
+async def test_what_was_handed_just_before_an_abort_is_offered_once() -> None:
+    ours, theirs = memory_stream_pair()
+    transport = StreamTransport(ours)
+    transport.try_write(b"last words")
+    transport.abort()
+    with pytest.raises(trio.ClosedResourceError):
+        await transport.settle()
+    await transport.aclose()
+    assert await theirs.receive_some() == b"last words"
+    assert await theirs.receive_some() == b""
+
+
+async def test_the_offer_does_not_wait_for_a_peer_that_does_not_read() -> None:
+    ours, theirs = trio.testing.lockstep_stream_pair()
+    transport = StreamTransport(ours)
+    transport.try_write(b"last words")
+    transport.abort()
+    await transport.aclose()
+    assert await theirs.receive_some() in (b"", b"last words")
+
+
+async def test_what_may_be_written_in_part_is_not_offered_again() -> None:
+    ours, theirs = memory_stream_pair()
+    transport = StreamTransport(ours)
+    transport.try_write(bytes(PIECE) + b"rest")
+    assert not await transport.settle()
+    transport.abort()
+    await transport.aclose()
+    assert await theirs.receive_some() == bytes(PIECE)
+    assert await theirs.receive_some() == b""
+
+
+async def test_a_stream_that_fails_at_the_offer_is_closed_all_the_same() -> None:
+    ours, theirs = memory_stream_pair()
+    await theirs.aclose()
+    transport = StreamTransport(ours)
+    transport.try_write(b"last words")
+    transport.abort()
+    await transport.aclose()
+    with pytest.raises(trio.ClosedResourceError):
+        await ours.send_all(b"")
+
+
+async def test_a_cancelled_closing_still_offers_and_closes() -> None:
+    ours, theirs = memory_stream_pair()
+    transport = StreamTransport(ours)
+    transport.try_write(b"last words")
+    transport.abort()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await transport.aclose()
+    assert await theirs.receive_some() == b"last words"
+    assert await theirs.receive_some() == b""

@@ -282,12 +282,10 @@ class Endpoint(Subscriber):
         if self._state is not OPEN:
             return
         self._hub.catch_up(self)
-        # What catching up dropped may have ended the connection.
-        if self._state is OPEN and self._leave(ending):
+        if self._leave(ending):  # or what catching up dropped has ended the connection
             frame = cast("CloseFrame", ending.sent)
             self._outbox.push_raw(close_frame(None if frame.code == NO_CODE else frame.code, frame.reason))
-            if not self._outbox.corks:
-                self._outbox.flush()
+            self._outbox.flush()  # in a cork too: nothing can follow, and an async one may take its time
             self._driver.close_begun()
 
     def _begin_abort(self, ending: CloseInfo, *, offer_batch: bool = False) -> None:

@@ -346,7 +346,7 @@ class Server(Generic[T]):
             return
         engine = self._engine
         deadline = trio.current_time() + grace
-        engine.close_by = deadline if engine.close_by is None else min(deadline, engine.close_by)
+        engine.close_by = deadline
         engine.closing = CloseInfo(*frame, sent=frame, received=None)
         for connection in tuple(engine.connections):
             connection.ws._begin_close(engine.closing)

@@ -28,6 +28,8 @@ READ_SIZE: Final = 64 * 1024
 LINGER_TIME: Final = 2.0
 """Seconds for which a closed socket waits for the peer's end of stream, so that no reset destroys our last bytes."""
 LINGER_READS: Final = 64
+OFFER_PASSES: Final = 8
+"""Turns of the scheduler that a stream has for the last bytes before an abort: all that TLS and memory need."""
 PIECE: Final = 64 * 1024
 """Bytes given to a stream at a time: only a finished write shows that the peer reads."""
 CLOSED: Final = "this connection is closed"
@@ -190,7 +192,7 @@ class SocketTransport(Transport):
 class StreamTransport(Transport):
     """Any `trio.abc.Stream` (TLS, memory, a user's own); bytes are written by the writer task."""
 
-    __slots__ = ("_aborted", "_closed", "_handed", "_kernel", "_scopes", "_stream", "remote", "tls")
+    __slots__ = ("_aborted", "_begun", "_closed", "_handed", "_kernel", "_scopes", "_stream", "remote", "tls")
 
     direct = False
 
@@ -201,6 +203,7 @@ class StreamTransport(Transport):
         self._stream: Final = stream
         self._kernel: Final = kernel
         self._handed: Data = b""
+        self._begun = False  # some of what was handed may be written
         self._aborted = False
         self._closed = False
         self._scopes: Final[set[trio.CancelScope]] = set()
@@ -219,10 +222,12 @@ class StreamTransport(Transport):
         if self._handed:
             return 0
         self._handed = data
+        self._begun = False
         return len(data)
 
     async def settle(self) -> bool:
         handed = self._handed if len(self._handed) <= PIECE else memoryview(self._handed)
+        self._begun = not self._aborted
         await self._abortable(self._stream.send_all, handed[:PIECE])
         self._handed = handed[PIECE:]
         return not self._handed
@@ -256,10 +261,25 @@ class StreamTransport(Transport):
                         await self.send_eof()
                         await linger(self._kernel.receive_some)
                     await self._stream.aclose()
+            elif self._handed and not self._begun:
+                await self._offer()
             with harmless():
                 await trio.aclose_forcefully(self._stream)
         finally:
             self.abort()  # a stream of trio's own wakes who waits for it, a user's may not
+
+    async def _offer(self) -> None:
+        """Offer what was handed over just before an abort once, without waiting for the peer."""
+        with trio.CancelScope(deadline=trio.current_time() + LINGER_TIME, shield=True):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._send_handed)
+                for _ in range(OFFER_PASSES):
+                    await trio.lowlevel.checkpoint()
+                nursery.cancel_scope.cancel()
+
+    async def _send_handed(self) -> None:
+        with harmless():
+            await self._stream.send_all(self._handed)
 
     async def _abortable(self, call: Callable[[A], Awaitable[R]], argument: A) -> R:
         """Await a method of the stream so that `abort` ends it, and give its failures trio's names."""

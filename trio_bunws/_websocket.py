@@ -204,7 +204,8 @@ class ServerWebSocket(Endpoint, Generic[T]):
     def corked(self) -> Generator[None]:
         """Write in one piece all that is sent within the `with` block (beyond Bun). Blocks may be nested.
 
-        In an `async` block frames wait while it waits, until it ends or 16 KiB have come together.
+        In an `async` block frames wait while it waits, until it ends, 16 KiB have come together, or an answer to the
+        client takes them along.
         """
         outbox = self._outbox
         outbox.corks += 1
