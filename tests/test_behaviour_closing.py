@@ -415,7 +415,9 @@ async def test_16_a_large_message_that_is_read_piece_by_piece_makes_progress(aut
         taken = b""
         while len(taken) < 1_000_000:
             await trio.sleep(3)
-            taken += await peer.stream.receive_some(65_536)
+            data = await peer.stream.receive_some(65_536)
+            assert data, "given up"
+            taken += data
         peer.received += taken
         assert (await peer.receive()).payload == payload
         assert await peer.receive_close() == (1000, "slowly")

@@ -229,7 +229,9 @@ async def test_21_a_large_message_that_is_read_piece_by_piece_re_arms_it(autojum
         record.ws.send(payload)
         while len(peer.received) < 1_000_000:
             await trio.sleep(6)
-            peer.received += await peer.stream.receive_some(65_536)
+            data = await peer.stream.receive_some(65_536)
+            assert data, "given up"
+            peer.received += data
         assert (await peer.receive()).payload == payload
         assert record.closes == []
 

@@ -209,8 +209,11 @@ async def test_23_a_response_after_a_true_is_ignored(autojump_clock: MockClock) 
             assert await peer.receive_text() == "open"
 
 
+@pytest.mark.parametrize("with_error", [False, True])
 @pytest.mark.parametrize("is_async", [False, True])
-async def test_23_if_fetch_raises_after_a_true_nothing_is_upgraded(is_async: bool, autojump_clock: MockClock) -> None:
+async def test_23_if_fetch_raises_after_a_true_nothing_is_upgraded(
+    is_async: bool, with_error: bool, autojump_clock: MockClock
+) -> None:
     record = Recorder()
 
     def fetch(request: Request, server: Server[Any]) -> None:
@@ -224,9 +227,11 @@ async def test_23_if_fetch_raises_after_a_true_nothing_is_upgraded(is_async: boo
     def error(exc: Exception) -> Response:
         return Response(str(exc), 503)
 
-    async with playground(record.handler(), async_fetch if is_async else fetch, error=error) as play:
+    asked = async_fetch if is_async else fetch
+    async with playground(record.handler(), asked, error=error if with_error else None) as play:
         found = await ask(await play.connect(), handshake() + RawPeer.frame(TEXT, b"x"))
-        assert (found.status, found.body) == (503, b"after the upgrade")
+        assert found.status == (503 if with_error else 500)
+        assert (found.body == b"after the upgrade") is with_error
     assert record.calls == []
 
 
@@ -645,7 +650,7 @@ async def test_26_also_to_async_handlers(kind: str, autojump_clock: MockClock) -
         assert record.calls == [("open",), ("message", "one"), ("message", b"two" * 50), ("message", "three")]
 
 
-async def test_26_through_the_kernel(autojump_clock: MockClock) -> None:
+async def test_26_through_the_kernel() -> None:
     record = Recorder()
     async with open_server(None, record.handler(), port=0) as server:
         assert server.port is not None
