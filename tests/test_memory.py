@@ -53,8 +53,9 @@ async def test_its_own_connections_are_streams_as_trio_wants_them() -> None:
     await trio.testing.check_half_closeable_stream(stream_pair, None)
 
 
-@pytest.mark.usefixtures("autojump_clock")
-async def test_what_is_sent_while_stalled_arrives_afterwards() -> None:
+async def test_what_is_sent_while_stalled_arrives_afterwards(
+    autojump_clock: trio.testing.MockClock,  # noqa: ARG001 - the waits are jumped over
+) -> None:
     one, other = MemoryStream.pair()
     async with trio.open_nursery() as nursery:
         one.stall(1)
