@@ -527,6 +527,17 @@ async def test_headers_of_the_application_take_the_place_of_the_files(file: Path
     assert b"\r\nCache-Control: no-store\r\n" in data
 
 
+async def test_a_file_may_be_the_page_of_another_status(file: Path) -> None:
+    response = Response.file(file)
+    response.status = 404
+    for request in (GET, ranged("bytes=2-4"), b"GET / HTTP/1.1\r\nHost: a\r\nIf-None-Match: *\r\n\r\n"):
+        again, data = await respond(response, request)
+        assert again
+        assert data.startswith(b"HTTP/1.1 404 Not Found\r\n")
+        assert b"\r\nContent-Length: 10\r\n" in data
+        assert data.endswith(b"\r\n\r\n0123456789")
+
+
 async def test_a_missing_file_is_a_404(file: Path) -> None:
     for request in (GET, HEAD):
         again, data = await respond(Response.file("../a.txt", root=file.parent / "sub"), request)

@@ -201,8 +201,7 @@ def test_a_path_is_relative_to_the_root(root: Path, path: str) -> None:
 )
 def test_what_is_outside_the_root_or_no_regular_file_is_a_404(root: Path, path: str) -> None:
     file = opened(path, root)
-    assert file.status == 404
-    assert file.left == 0
+    assert (file.found, file.status, file.left) == (False, 404, 0)
     file.close()
 
 
@@ -294,6 +293,14 @@ def test_a_range(root: Path, asked: str, status: int, span: str | None, data: by
     assert Headers(file.fields).get("content-range") == span
     assert file.left == len(data)
     assert content(file) == data
+
+
+def test_a_page_of_another_status_is_sent_as_a_whole(root: Path) -> None:
+    body = Response.file("a.txt", root=root)._body
+    assert isinstance(body, FileBody)
+    file = body.open("GET", Headers({"Range": "bytes=0-3", "If-None-Match": "*"}), 404)
+    assert (file.found, file.status, file.left) == (True, 404, 10)
+    assert content(file) == b"0123456789"
 
 
 def test_an_empty_file_has_no_range(root: Path) -> None:

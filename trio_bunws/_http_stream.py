@@ -261,9 +261,9 @@ class HttpStream:
             await self._send(self._http.end())
 
     async def _send_file(self, request: Request, response: Response, body: FileBody, *, close: bool) -> None:
-        file = await trio.to_thread.run_sync(body.open, request.method, request.headers)
+        file = await trio.to_thread.run_sync(body.open, request.method, request.headers, response.status)
         try:
-            if file.status == 404:
+            if not file.found:
                 await self._send_bytes(request, Response("Not Found", 404), b"Not Found", close=close)
                 return
             headers = Headers(response.headers)

@@ -118,7 +118,8 @@ class Response:
         """Make a response of a file's content, its type by the name; a range is served if the client asks for one.
 
         The file is opened when the response is sent; if there is none by then, it is a 404. Headers that are set on
-        the response take the place of ours.
+        the response take the place of ours; with a status other than 200 the whole file is sent, as a page of that
+        status.
 
         Args:
             path: the file.
@@ -156,8 +157,10 @@ class FileBody:
         self._path: Final = _checked_path("path", path)
         self._root: Final = None if root is None else _checked_path("root", root)
 
-    def open(self, method: str, headers: Headers) -> OpenFile:
+    def open(self, method: str, headers: Headers, status: int = 200) -> OpenFile:
         """Open the file and decide how a request with these headers is answered. Blocks.
+
+        A ``status`` other than 200 makes it the page of that status: no part of it is asked for then.
 
         Raises:
             OSError: if the system fails; a path that cannot be served is no failure but a 404.
@@ -173,7 +176,7 @@ class FileBody:
             raise
         file = OpenFile(HTTPStatus.NOT_FOUND, descriptor=descriptor)
         try:
-            file.decide(self._path, method, headers)
+            file.decide(self._path, method, headers if status == 200 else Headers(), status)
         except BaseException:
             file.close()
             raise
@@ -192,19 +195,21 @@ class FileBody:
 class OpenFile:
     """An answer about a file, and the bytes to send, if any. Somebody must call `close`."""
 
-    __slots__ = ("_descriptor", "fields", "left", "status")
+    __slots__ = ("_descriptor", "fields", "found", "left", "status")
 
     def __init__(self, status: int, *, descriptor: int | None = None) -> None:
+        self.found = False
         self.status = int(status)
         self.fields: list[tuple[str, str]] = []
         self.left = 0
         self._descriptor = descriptor
 
-    def decide(self, path: str, method: str, headers: Headers) -> None:
-        """Find out what answers this request. Blocks."""
+    def decide(self, path: str, method: str, headers: Headers, status: int) -> None:
+        """Find out what answers this request, by ``status`` if by all of the file. Blocks."""
         info = os.fstat(self._open_descriptor())
         if not stat.S_ISREG(info.st_mode):
             return
+        self.found = True
         size = info.st_size
         # A validator without Last-Modified: with that, browsers would take the file from their cache unasked.
         etag = f'"{info.st_mtime_ns:x}-{size:x}"'
@@ -220,7 +225,7 @@ class OpenFile:
             self.status = 416
             self.fields = [("Content-Range", f"bytes */{size}")]
             return
-        self.status = 200
+        self.status = status
         self.left = stop - start
         self.fields += [("Content-Type", content_type(path)), ("Accept-Ranges", "bytes")]
         if span is not None:
