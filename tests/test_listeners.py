@@ -12,7 +12,7 @@ import os
 import socket
 import ssl
 from collections import deque
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, ClassVar, TypeAlias, cast
 
 import pytest
 import trio
@@ -372,27 +372,41 @@ async def test_where_one_address_is_in_use_none_is_listened_on(
     assert [sock.fileno() for sock in made] == [-1, -1]
 
 
-async def test_an_ipv6_socket_does_not_take_ipv4_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    options: list[tuple[int, ...]] = []
+class Ipv6Socket(socket.socket):
+    """Notes whether it is for IPv6 only; in truth it is an IPv4 socket, as not every kernel has the other kind."""
 
-    class Ipv6Socket(socket.socket):
-        """Notes what is set, on an IPv4 socket, as not every kernel has the other kind."""
+    told: ClassVar[list[int]] = []
 
-        def __init__(self, family: int, kind: int) -> None:
-            assert family == socket.AF_INET6
-            super().__init__(socket.AF_INET, kind)
+    def __init__(self, _family: int, kind: int) -> None:
+        super().__init__(socket.AF_INET, kind)
 
-        def setsockopt(self, *args: int) -> None:  # type: ignore[override]
-            options.append(args)
+    def setsockopt(self, *args: int) -> None:  # type: ignore[override]
+        if args[:2] == (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
+            self.told.append(args[2])
 
-        def bind(self, address: object) -> None:
-            assert address == ("::1", 0, 0, 0)
-            super().bind(("127.0.0.1", 0))
+    def bind(self, address: object) -> None:
+        host, port, *_ = cast("tuple[str, int]", address)
+        super().bind(({"::": "0.0.0.0", "::1": "127.0.0.1"}.get(host, host), port))
 
+
+async def test_all_addresses_of_ipv6_are_those_of_ipv4_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "socket", Ipv6Socket)
-    places, address = await listen_tcp("::1", 0, reuse_port=False, scheme="http")
-    assert address == Address(f"http://[::1]:{address.port}/", "::1", address.port)
-    assert (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1) in options
+    told: list[int] = []
+    monkeypatch.setattr(Ipv6Socket, "told", told)
+    places, address = await listen_tcp("::", 0, reuse_port=False, scheme="http")
+    assert address == Address(f"http://[::]:{address.port}/", "::", address.port)
+    assert told == [False]
+    await close_all(places)
+
+
+async def test_beside_another_address_an_ipv6_socket_does_not_take_ipv4_connections(
+    monkeypatch: pytest.MonkeyPatch, listen_somewhere: ListenSomewhere
+) -> None:
+    monkeypatch.setattr(socket, "socket", Ipv6Socket)
+    told: list[int] = []
+    monkeypatch.setattr(Ipv6Socket, "told", told)
+    places, _ = await listen_somewhere((socket.AF_INET6, "::1"), ALSO_HERE)
+    assert told == [True]
     await close_all(places)
 
 
@@ -425,6 +439,17 @@ async def test_closing_does_not_mind_that_the_file_is_gone(tmp_path: Path) -> No
     (place,), _ = listen_unix(str(path))
     path.unlink()
     await close_all([place])
+
+
+async def test_closing_leaves_the_file_of_another_server_alone(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    (old,), _ = listen_unix(path)
+    path.unlink()
+    (new,), _ = listen_unix(path)
+    await close_all([old])
+    connect(str(path))
+    await close_all([new])
+    assert not path.exists()
 
 
 async def test_an_abstract_unix_socket_has_no_file() -> None:

@@ -77,6 +77,7 @@ async def test_serve_returns_its_server_once_it_listens_and_runs_until_stop(nurs
     server: Server[Any] = await nursery.start(lambda task_status: serve(hello, ECHO, port=0, task_status=task_status))
     assert server.port
     assert (server.hostname, server.url) == ("127.0.0.1", f"http://127.0.0.1:{server.port}/")
+    assert type(server.hostname) is str
     stream = await trio.open_tcp_stream("127.0.0.1", server.port)
     await stream.send_all(GET)
     assert (await stream.receive_some()).endswith(b"\r\n\r\nhello")
@@ -213,6 +214,7 @@ async def test_a_ready_made_tcp_listener_gives_the_address() -> None:
         ({"fetch": hello, "port": -1}, ValueError, "serve expects port"),
         ({"fetch": hello, "port": 65536}, ValueError, "serve expects port to be at most 65535"),
         ({"fetch": hello, "unix": 1}, TypeError, "serve expects unix to be a path"),
+        ({"fetch": hello, "unix": ""}, ValueError, "serve expects unix to be a non-empty path"),
         ({"fetch": hello, "unix": "x", "port": 3000}, TypeError, "unix or port, not both"),
         ({"fetch": hello, "unix": "x", "hostname": "127.0.0.1"}, TypeError, "unix or hostname, not both"),
         ({"fetch": hello, "reuse_port": 1}, TypeError, "serve expects reuse_port to be a boolean"),

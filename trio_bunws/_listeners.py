@@ -58,22 +58,29 @@ class Listening(Protocol):
 class ListeningSocket:
     """A kernel socket of our own."""
 
-    __slots__ = ("_path", "_socket")
+    __slots__ = ("_file", "_path", "_socket")
 
     def __init__(self, sock: socket.socket, path: str | None = None) -> None:
         self._socket: Final = sock
         self._path: Final = path
+        self._file: Final = None if path is None else os.stat(path)  # noqa: PTH116 - as below
 
     async def accept(self, accepted: Callable[[Transport], None]) -> NoReturn:
         await accept_sockets(self._socket, accepted)
 
     async def aclose(self) -> None:
         if self._socket.fileno() != -1:
+            # Before the socket is closed: a file that nobody listens on is taken for a dead process's.
+            self._remove_file()
             trio.lowlevel.notify_closing(self._socket)
             self._socket.close()
-            if self._path is not None:
-                with suppress(OSError):
-                    os.unlink(self._path)  # noqa: PTH108 - one quick system call, not worth a thread
+
+    def _remove_file(self) -> None:
+        """Remove a unix socket's file, unless another server's has taken its place."""
+        if self._path is not None and self._file is not None:
+            with suppress(OSError):
+                if os.path.samestat(os.stat(self._path), self._file):  # noqa: PTH116
+                    os.unlink(self._path)  # noqa: PTH108 - quick system calls, not worth a thread
 
 
 class ListeningStreams:
@@ -133,12 +140,15 @@ async def accept_streams(
 async def listen_tcp(hostname: str, port: int, *, reuse_port: bool, scheme: str) -> tuple[list[Listening], Address]:
     """Listen on a host's addresses; `port` 0 picks one free port for all of them. A checkpoint. Raises `OSError`."""
     found = await trio.socket.getaddrinfo(hostname, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    addresses = dict.fromkeys((family, address) for family, _, _, _, address in found)
+    # `::` by itself is all addresses, IPv4 ones too, as in Bun. Beside another address it must not take that one's.
+    v6_only = len(addresses) > 1
     sockets: list[socket.socket] = []
     unavailable: OSError | None = None
     try:
-        for family, _, _, _, address in dict.fromkeys(found):
+        for family, address in addresses:
             try:
-                sock = _bind(family, (address[0], port, *address[2:]), reuse_port=reuse_port)
+                sock = _bind(family, (address[0], port, *address[2:]), reuse_port=reuse_port, v6_only=v6_only)
             except OSError as exc:
                 if exc.errno not in UNAVAILABLE:
                     raise
@@ -156,7 +166,7 @@ async def listen_tcp(hostname: str, port: int, *, reuse_port: bool, scheme: str)
     return [ListeningSocket(sock) for sock in sockets], Address(f"{scheme}://{shown}:{port}/", hostname, port)
 
 
-def _bind(family: int, address: tuple[str | int, ...], *, reuse_port: bool) -> socket.socket:
+def _bind(family: int, address: tuple[str | int, ...], *, reuse_port: bool, v6_only: bool) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
@@ -164,7 +174,7 @@ def _bind(family: int, address: tuple[str | int, ...], *, reuse_port: bool) -> s
         if reuse_port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, v6_only)
         sock.bind(address)
         sock.listen(BACKLOG)
     except BaseException:

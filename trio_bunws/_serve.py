@@ -223,13 +223,15 @@ async def listen(
             raise TypeError(f"serve expects unix or {' and '.join(named)}, not both")
         if not isinstance(unix, (str, os.PathLike)):
             raise TypeError(f"serve expects unix to be a path, not {unix!r}")
+        if not os.fspath(unix):  # the kernel would make up a name that nobody knows
+            raise ValueError("serve expects unix to be a non-empty path")
         return listen_unix(unix)
     if not isinstance(hostname, str):
         raise TypeError(f"serve expects hostname to be a string, not {hostname!r}")
     check_int("serve", "port", port, 0)
     if port > 65535:
         raise ValueError(f"serve expects port to be at most 65535, not {port}")
-    return await listen_tcp(hostname, int(port), reuse_port=reuse_port, scheme=scheme)
+    return await listen_tcp(str(hostname), int(port), reuse_port=reuse_port, scheme=scheme)
 
 
 def unwrapped(exc: BaseException) -> BaseException:
