@@ -45,6 +45,11 @@ async def test_fetch_sees_what_the_client_asks_for() -> None:
         assert client.protocol == "chat"
 
 
+async def test_a_pair_needs_no_arguments() -> None:
+    async with open_pair() as (server, client):
+        assert (server.pending_websockets, client.ready_state.name) == (1, "OPEN")
+
+
 async def test_a_refusal_is_raised() -> None:
     with pytest.raises(HandshakeError, match="418"):
         async with open_pair(None, lambda *_: Response("tea", 418)):

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypedDict
 
 from trio_bunws._client import WebSocket
+from trio_bunws._handlers import WebSocketHandler
 from trio_bunws._options import Limits
 from trio_bunws._serve import open_server
 from trio_bunws.testing._memory import MemoryListener
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeVar
 
-    from trio_bunws._handlers import WebSocketHandler
     from trio_bunws._headers import HeadersLike
     from trio_bunws._server import Fetch, Server
 
@@ -59,7 +59,7 @@ async def open_pair(
             assert await client.receive() == "hello"
 
     Args:
-        websocket: the server's handlers.
+        websocket: the server's handlers; by default there are none, and what the client sends is ignored.
         fetch: the server's `fetch`; without it every handshake is upgraded.
         url: what the client asks for; host and port lead nowhere.
         limits: the server's.
@@ -69,8 +69,9 @@ async def open_pair(
         HandshakeError: if `fetch` does not upgrade; and what `open_server` and `WebSocket` raise.
     """
     listener = MemoryListener()
+    handler: WebSocketHandler[T] = WebSocketHandler() if websocket is None else websocket
     async with (
-        open_server(fetch, websocket, listeners=[listener], limits=limits) as server,
+        open_server(fetch, handler, listeners=[listener], limits=limits) as server,
         WebSocket(url, stream=await listener.connect(), **options) as client,
     ):
         yield server, client
