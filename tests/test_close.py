@@ -72,6 +72,14 @@ def test_a_reason_must_be_a_str_that_utf_8_can_hold() -> None:
         cut_reason("\ud800")
 
 
+def test_what_is_wrong_is_said_of_the_method_that_was_called() -> None:
+    for code in (999, "1000"):
+        with pytest.raises((TypeError, ValueError), match=r"^stop expects code"):
+            check_close_code(code, "stop")
+    with pytest.raises(TypeError, match=r"^stop expects reason"):
+        cut_reason(1000, "stop")
+
+
 def test_a_close_frame_is_a_pair_and_close_info_is_frozen() -> None:
     code, reason = CloseFrame(1000, "bye")
     info = CloseInfo(code, reason, sent=None, received=CloseFrame(1000, "bye"))

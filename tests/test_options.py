@@ -17,6 +17,7 @@ from trio_bunws._options import (
     PerMessageDeflate,
     boolean,
     check_bool,
+    check_callable,
     check_int,
     check_timeout,
 )
@@ -171,3 +172,14 @@ def test_a_boolean_attribute_takes_bools_only() -> None:
 def test_a_time_with_a_maximum_may_be_0_and_no_more_than_that(value: float) -> None:
     words = f"serve expects idle_timeout to be 0 (off) or a number of seconds above 0 and at most 960, not {value!r}"
     refused(ValueError, words, lambda: check_timeout("serve", "idle_timeout", value, maximum=960))
+
+
+def test_what_cannot_be_called_is_refused() -> None:
+    check_callable("start_soon", "async_fn", len)
+    words = "start_soon expects async_fn to be a function, not 7"
+    refused(TypeError, words, lambda: check_callable("start_soon", "async_fn", 7))
+
+
+def test_a_message_says_what_0_means() -> None:
+    words = "stop expects grace to be 0 (at once) or a number of seconds above 0 and at most 9, not -1"
+    refused(ValueError, words, lambda: check_timeout("stop", "grace", -1, maximum=9, zero="at once"))

@@ -195,9 +195,10 @@ async def test_publish_reaches_all_subscribers(nursery: trio.Nursery) -> None:
         (lambda server: server.reload(error=1), TypeError, "reload expects error"),
         (lambda server: server.reload(websocket=None), TypeError, "reload expects websocket"),
         (lambda server: server.stop(1), TypeError, "stop expects close_active_connections to be a boolean"),
-        (lambda server: server.stop(True, code=999), ValueError, "999"),
-        (lambda server: server.stop(True, reason=1), TypeError, "reason"),
-        (lambda server: server.stop(grace=-1), ValueError, "stop expects grace"),
+        (lambda server: server.stop(True, code=999), ValueError, "stop expects code to be 1000-1003, .*, not 999"),
+        (lambda server: server.stop(True, reason=1), TypeError, "stop expects reason to be a string"),
+        (lambda server: server.stop(grace=-1), ValueError, r"stop expects grace to be 0 \(at once\) or a number"),
+        (lambda server: server.start_soon(1), TypeError, "start_soon expects async_fn to be a function"),
         (lambda server: server.stop(grace="1"), TypeError, "stop expects grace"),
     ],
 )

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 from connection_fakes import Surroundings, Wire
 
-from trio_bunws import ConnectionClosed, WebSocketHandler
+from trio_bunws import ConnectionClosed, ReadyState, WebSocketHandler
 
 
 async def serving(task_status: trio.TaskStatus[str]) -> None:
@@ -37,6 +37,17 @@ async def test_tasks_of_the_application_end_with_the_connection() -> None:
         assert ended == ["one"]
         with pytest.raises(ConnectionClosed):
             link.ws.start_soon(task, "two")
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_is_no_function_is_refused_where_it_is_given() -> None:
+    async with trio.open_nursery() as nursery:
+        link = await Surroundings(nursery, WebSocketHandler()).open(Wire())
+        with pytest.raises(TypeError, match="start_soon expects async_fn to be a function, not 7"):
+            link.ws.start_soon(7)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="start expects async_fn to be a function, not 7"):
+            await link.ws.start(7)  # type: ignore[arg-type]
+        assert link.ws.ready_state is ReadyState.OPEN
         nursery.cancel_scope.cancel()
 
 

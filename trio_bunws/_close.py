@@ -49,29 +49,29 @@ def is_valid_close_code(code: int) -> bool:
     return code in _PROTOCOL_CODES or 3000 <= code <= 4999
 
 
-def check_close_code(code: object) -> int:
-    """Return ``code`` if the application may close with it.
+def check_close_code(code: object, method: str = "close") -> int:
+    """Return ``code`` if the application may close with it; ``method`` is for the message.
 
     Raises:
         TypeError: if it is no int, or a bool.
         ValueError: if no Close frame may carry it.
     """
     if not isinstance(code, int) or isinstance(code, bool):
-        raise TypeError(f"close expects code to be an integer, not {type(code).__name__}")
+        raise TypeError(f"{method} expects code to be an integer, not {type(code).__name__}")
     if not is_valid_close_code(code):
-        raise ValueError(f"close expects code to be 1000-1003, 1007-1014 or 3000-4999, not {code}")
+        raise ValueError(f"{method} expects code to be 1000-1003, 1007-1014 or 3000-4999, not {code}")
     return code
 
 
-def cut_reason(reason: object) -> str:
-    """Return ``reason``, cut to 123 bytes of UTF-8 at a character's boundary.
+def cut_reason(reason: object, method: str = "close") -> str:
+    """Return ``reason``, cut to 123 bytes of UTF-8 at a character's boundary; ``method`` is for the message.
 
     Raises:
         TypeError: if it is no str.
         ValueError: if it cannot be written as UTF-8 (a lone surrogate).
     """
     if not isinstance(reason, str):
-        raise TypeError(f"close expects reason to be a string, not {type(reason).__name__}")
+        raise TypeError(f"{method} expects reason to be a string, not {type(reason).__name__}")
     encoded = reason.encode()
     if len(encoded) <= MAX_REASON_BYTES:
         return reason

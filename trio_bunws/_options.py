@@ -38,6 +38,12 @@ def check_bool(owner: str, name: str, value: object) -> None:
         _reject(TypeError, owner, name, "a boolean", value)
 
 
+def check_callable(owner: str, name: str, value: object) -> None:
+    """Raise `TypeError` unless ``value`` can be called."""
+    if not callable(value):
+        _reject(TypeError, owner, name, "a function", value)
+
+
 def check_int(owner: str, name: str, value: object, minimum: int, *, optional: bool = False) -> None:
     """Raise unless ``value`` is an int of at least ``minimum``, or None where that is allowed.
 
@@ -54,14 +60,15 @@ def check_int(owner: str, name: str, value: object, minimum: int, *, optional: b
         _reject(ValueError, owner, name, allowed, value)
 
 
-def check_timeout(owner: str, name: str, value: object, *, maximum: float | None = None) -> None:
+def check_timeout(owner: str, name: str, value: object, *, maximum: float | None = None, zero: str = "off") -> None:
     """Raise unless ``value`` is a finite number of seconds above 0.
 
     Args:
         owner: whose option it is, for the message.
         name: the option's name, for the message.
         value: what was given.
-        maximum: the greatest value that is allowed; with it 0 is allowed too, and means "off".
+        maximum: the greatest value that is allowed; with it 0 is allowed too.
+        zero: what 0 means, for the message.
 
     Raises:
         TypeError: for anything but an int or a float; a bool is neither.
@@ -69,7 +76,7 @@ def check_timeout(owner: str, name: str, value: object, *, maximum: float | None
     """
     allowed = "a finite number of seconds above 0"
     if maximum is not None:
-        allowed = f"0 (off) or a number of seconds above 0 and at most {maximum}"
+        allowed = f"0 ({zero}) or a number of seconds above 0 and at most {maximum}"
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         _reject(TypeError, owner, name, allowed, value)
     low = value < 0 if maximum is not None else value <= 0

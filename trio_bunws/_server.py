@@ -17,7 +17,7 @@ from trio_bunws._close import CloseFrame, CloseInfo, check_close_code, cut_reaso
 from trio_bunws._dispatch import without_failures
 from trio_bunws._endpoint import ABNORMAL
 from trio_bunws._handlers import UNSET, Unset, check_handlers, is_async_callable
-from trio_bunws._options import check_bool, check_timeout
+from trio_bunws._options import check_bool, check_callable, check_timeout
 from trio_bunws._payload import check_compress, check_topic, encode_message
 from trio_bunws._request import Request, Upgrade
 from trio_bunws._server_connection import ServerConnection
@@ -261,6 +261,7 @@ class Server(Generic[T]):
 
         Such a task may await `stop`, which a handler cannot.
         """
+        check_callable("start_soon", "async_fn", async_fn)
         self._engine.nursery.start_soon(self._run_task, async_fn, args)
 
     async def _run_task(self, async_fn: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:
@@ -330,9 +331,9 @@ class Server(Generic[T]):
             RuntimeError: when awaited inside a handler or `fetch`, which the end would wait for.
         """
         check_bool("stop", "close_active_connections", close_active_connections)
-        frame = CloseFrame(check_close_code(code), cut_reason(reason))
+        frame = CloseFrame(check_close_code(code, "stop"), cut_reason(reason, "stop"))
         if grace is not None:
-            check_timeout("stop", "grace", grace, maximum=MAX_TIMEOUT)
+            check_timeout("stop", "grace", grace, maximum=MAX_TIMEOUT, zero="at once")
         self._stopping = True
         self._accepting.cancel()
         for finish, _ in tuple(self._http.values()):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from trio_bunws._app_tasks import run_started_task, run_task
 from trio_bunws._connection import Connection
 from trio_bunws._dispatch import Dispatcher
+from trio_bunws._options import check_callable
 from trio_bunws._status import ReadyState
 from trio_bunws._tasks import Role
 from trio_bunws._websocket import ServerWebSocket
@@ -51,11 +52,13 @@ class ServerConnection(Connection[T, ServerWebSocket[T]]):
 
     def start_soon(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> None:
         """Run a task of the application until the connection ends."""
+        check_callable("start_soon", "async_fn", async_fn)
         self._check_alive()
         self._tasks.start_soon(Role.SERVICE, partial(run_task, self._handlers, async_fn, args))
 
     async def start(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> object:
         """Run a task of the application, and return what it calls `task_status.started()` with."""
+        check_callable("start", "async_fn", async_fn)
         self._check_alive()
         try:
             return await self._tasks.start(Role.SERVICE, partial(run_started_task, self._handlers, async_fn, args))
