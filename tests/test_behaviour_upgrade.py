@@ -863,9 +863,10 @@ async def test_27_also_one_that_the_application_does_not_make(stuck_in: str, aut
         assert trio.current_time() == 7
 
 
-async def test_27_server_timeout_allows_more(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("seconds", [100, 0], ids=["100", "any number"])
+async def test_27_server_timeout_allows_more(seconds: int, autojump_clock: MockClock) -> None:
     async def fetch(request: Request, server: Server[Any]) -> Response:
-        server.timeout(request, 100)
+        server.timeout(request, seconds)
         await trio.sleep(99)
         return Response("at last")
 

@@ -41,10 +41,11 @@ from trio_bunws import (
     open_server,
     serve,
 )
-from trio_bunws.testing import RawPeer
+from trio_bunws.testing import RawPeer, open_pair, stalled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
@@ -226,6 +227,61 @@ def test_a_compressor_that_bun_does_not_have_is_an_error() -> None:
 # Sockets
 
 
+async def test_text_and_binary_are_sent_and_published_as_their_kind() -> None:
+    def opened(ws: Socket) -> None:
+        assert ws.subscribe("news")
+        statuses = [
+            ws.send_text("zażółć"),
+            ws.send_binary(b"\x00\xff"),
+            ws.publish_text("news", "gęślą"),
+            ws.publish_binary("news", bytearray(b"\x01")),
+        ]
+        assert statuses == [10, 2, 8, 1]
+
+    async with playground(WebSocketHandler(open=opened, publish_to_self=True)) as place, await place.open() as peer:
+        got = [(await peer.receive())[:2] for _ in range(4)]
+    assert got == [
+        (TEXT, "zażółć".encode()),
+        (BINARY, b"\x00\xff"),
+        (TEXT, "gęślą".encode()),
+        (BINARY, b"\x01"),
+    ]
+
+
+async def test_a_socket_knows_its_address_request_protocol_and_data() -> None:
+    def fetch(request: Request, server: Server[str]) -> None:
+        server.upgrade(request, data="Ada", protocol="chat")
+
+    def opened(ws: ServerWebSocket[str]) -> None:
+        ws.send(f"{ws.remote_address} {ws.request.query.get('room')} {ws.protocol} {ws.data}")
+
+    handler = WebSocketHandler(open=opened)
+    offer = (("Sec-WebSocket-Protocol", "chat"),)
+    async with open_server(fetch, handler, port=0) as server:
+        assert server.port is not None
+        async with RawPeer(await trio.open_tcp_stream("127.0.0.1", server.port)) as peer:
+            await peer.upgrade("/?room=1", offer)
+            assert await peer.receive_text() == "127.0.0.1 1 chat Ada"
+    async with playground(handler, fetch) as place, await place.open() as peer:
+        assert await peer.receive_text() == "None None None Ada"
+
+
+async def test_the_client_of_a_unix_socket_has_no_address(tmp_path: Path) -> None:
+    def fetch(request: Request, server: Server[str]) -> None:
+        server.upgrade(request, data=str(server.request_ip(request)))
+
+    def opened(ws: ServerWebSocket[str]) -> None:
+        ws.send(f"{ws.data} {ws.remote_address}")
+
+    path = tmp_path / "socket"
+    async with (
+        open_server(fetch, WebSocketHandler(open=opened), unix=path),
+        RawPeer(await trio.open_unix_socket(str(path))) as peer,
+    ):
+        await peer.upgrade()
+        assert await peer.receive_text() == "None None"
+
+
 async def test_a_send_status_is_a_number_and_one_of_three_classes() -> None:
     def in_words(status: SendStatus) -> str:
         match status:
@@ -396,6 +452,26 @@ async def test_statistics_count_what_came_and_went() -> None:
     assert isinstance(last, SocketStatistics)
     assert (last.messages_in, last.messages_out, last.drops, last.buffered) == (1, 1, 0, 0)
     assert (last.bytes_in, last.bytes_out) == (now.bytes_in + 8, now.bytes_out + 4)
+
+
+async def test_statistics_tell_who_does_not_keep_up() -> None:
+    sockets: list[Socket] = []
+    handler: WebSocketHandler[Any] = WebSocketHandler(open=sockets.append, backpressure_limit=10)
+    async with open_pair(handler) as (server, client):
+        (ws,) = sockets
+        with stalled(client):
+            ws.send("waits with the writer")
+            await trio.testing.wait_all_tasks_blocked()
+            assert ws.send("unsent, and over the limit") == -1
+            assert ws.send("dropped") == 0
+            assert (ws.statistics().drops, ws.statistics().buffered) == (1, ws.get_buffered_amount())
+            assert ws.statistics().buffered > 10
+            assert (server.statistics().drops, server.statistics().backpressured_sockets) == (1, 1)
+        assert await client.receive() == "waits with the writer"
+        assert await client.receive() == "unsent, and over the limit"
+        await trio.testing.wait_all_tasks_blocked()
+        assert (ws.statistics().drops, ws.statistics().buffered) == (1, 0)
+        assert (server.statistics().drops, server.statistics().backpressured_sockets) == (1, 0)
 
 
 async def test_closed_tells_the_close_frames_of_both_sides() -> None:
