@@ -510,7 +510,7 @@ async def test_the_address_of_ready_made_listeners_is_that_of_the_first_socket(
     assert wrap_listeners([unix, *tcp], "http")[1] == (f"unix://{path}", None, None)
     assert wrap_listeners([other, *tcp], "https")[1] == ("https://localhost/", None, None)
     secured = trio.SSLListener(tcp[0], ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))
-    assert wrap_listeners([secured], "http")[1] == ("http://localhost/", None, None)
+    assert wrap_listeners([secured], "http")[1] == (f"https://127.0.0.1:{port}/", "127.0.0.1", port)
     monkeypatch.setattr(type(tcp[0].socket), "getsockname", lambda _: ("::1", 5, 0, 0))
     assert wrap_listeners(tcp, "http")[1] == ("http://[::1]:5/", "::1", 5)
     monkeypatch.setattr(type(tcp[0].socket), "getsockname", lambda _: b"\0abstract")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, assert_never, get_args
 import pytest
 import trio
 import trio.testing
+from attrs.exceptions import FrozenInstanceError
 from playground import playground
 
 from trio_bunws import (
@@ -101,6 +102,8 @@ async def test_request_ip_is_the_clients_socket_address() -> None:
         after = server.request_ip(asked[0])
         assert after is not None
         assert after.address == "127.0.0.1"
+        with pytest.raises(FrozenInstanceError):
+            after.port = 1  # type: ignore[misc]  # what is tested
 
 
 async def test_pending_requests_and_websockets_are_those_under_way() -> None:
@@ -451,6 +454,8 @@ async def test_statistics_count_what_came_and_went() -> None:
     (last,) = found
     assert isinstance(last, SocketStatistics)
     assert (last.messages_in, last.messages_out, last.drops, last.buffered) == (1, 1, 0, 0)
+    with pytest.raises(FrozenInstanceError):
+        last.drops = 1  # type: ignore[misc]  # what is tested
     assert (last.bytes_in, last.bytes_out) == (now.bytes_in + 8, now.bytes_out + 4)
 
 

@@ -55,6 +55,12 @@ def test_the_singletons_have_the_numbers_of_bun() -> None:
     assert MessageDropped() is DROPPED
 
 
+@pytest.mark.parametrize("cls", [MessageSent, MessageBackpressured, MessageDropped])
+def test_the_cases_are_final(cls: type) -> None:
+    assert issubclass(cls, int)
+    assert cls.__dict__["__final__"]
+
+
 def test_statuses_match_by_class_so_that_an_empty_message_is_not_a_drop() -> None:
     assert [words(status) for status in (sent(5), sent(0), BACKPRESSURED, DROPPED)] == [
         "sent 5",

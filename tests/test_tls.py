@@ -333,6 +333,22 @@ async def test_urls_are_https_and_the_peer_is_known(tls: Contexts) -> None:
             assert await ws.receive() == f"{url} of 127.0.0.1 {url} 127.0.0.1"
 
 
+@pytest.mark.parametrize("https_compatible", [True, False])
+async def test_listeners_with_tls_are_served_as_well(tls: Contexts, https_compatible: bool) -> None:
+    listeners = await trio.open_ssl_over_tcp_listeners(
+        0, tls.server, host="127.0.0.1", https_compatible=https_compatible
+    )
+    handler: WebSocketHandler[Any] = WebSocketHandler(
+        open=lambda ws: ws.send(f"{ws.remote_address}"), message=lambda ws, message: ws.send(message)
+    )
+    async with open_server(None, handler, listeners=listeners) as server:
+        assert server.url == f"https://127.0.0.1:{server.port}/"
+        async with client(server, tls) as ws:
+            assert await ws.receive() == "127.0.0.1"
+            ws.send("hello?")
+            assert await ws.receive() == "hello?"
+
+
 async def test_trio_websocket_is_served(tls: Contexts) -> None:
     log = Log()
     async with open_server(None, log.handler, port=0, tls=tls.server) as server:

@@ -623,6 +623,19 @@ async def test_other_streams_are_used_as_they_are(server_context: ssl.SSLContext
     secured = take_over(trio.SSLStream(ours, server_context, server_side=True))
     assert isinstance(secured, StreamTransport)
     assert secured.tls
+    assert secured.remote is None
+
+
+async def test_tls_over_a_socket_has_the_sockets_address(server_context: ssl.SSLContext) -> None:
+    ours, peer = tcp_pair()
+    host, port = peer.getsockname()
+    stream = trio.SSLStream(trio.SocketStream(trio.socket.from_stdlib_socket(ours)), server_context, server_side=True)
+    assert take_over(stream).remote == SocketAddress(host, "IPv4", port)
+    reset(peer)
+    transport = take_over(stream)
+    assert transport.remote is None
+    transport.abort()
+    await transport.aclose()
 
 
 # TLS

@@ -220,9 +220,11 @@ def _remove_stale(name: str) -> None:
 def wrap_listeners(
     listeners: Sequence[trio.abc.Listener[trio.abc.Stream]], scheme: str
 ) -> tuple[list[Listening], Address]:
-    """Serve ready-made listeners; the address is that of the first if it is a TCP socket's."""
+    """Serve ready-made listeners; the address is that of the first if it is a TCP socket's, with TLS over it or not."""
+    first: object = listeners[0]
+    if isinstance(first, trio.SSLListener):
+        scheme, first = "https", first.transport_listener
     address = Address(f"{scheme}://localhost/", None, None)
-    first = listeners[0]
     if isinstance(first, trio.SocketListener):
         match first.socket.getsockname():
             case (str(host), int(port), *_):

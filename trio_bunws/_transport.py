@@ -312,16 +312,27 @@ async def linger(receive: Callable[[], Awaitable[bytes | bytearray]]) -> None:
 def take_over(stream: trio.abc.Stream) -> Transport:
     """Make a transport of a user's stream; a `trio.SocketStream` gives up its socket to us."""
     if not isinstance(stream, trio.SocketStream):
-        return StreamTransport(stream)
+        return StreamTransport(stream, _remote_of(stream))
     sock = socket.socket(fileno=stream.socket.detach())
     if sock.family in INTERNET:
         # 0: as the system has it. trio's 16 KiB make the kernel refuse when it holds 0.15 MB, not 4 MB.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 0)
+    return own_socket(sock, _peer_name(sock))
+
+
+def _remote_of(stream: trio.abc.Stream) -> SocketAddress | None:
+    """Return the address of the peer of TLS over a kernel socket; other streams have none that we know."""
+    kernel = stream.transport_stream if isinstance(stream, trio.SSLStream) else None
+    if not isinstance(kernel, trio.SocketStream):
+        return None
+    return _address(kernel.socket.family, _peer_name(kernel.socket))
+
+
+def _peer_name(sock: socket.socket | trio.socket.SocketType) -> object:
     try:
-        address = sock.getpeername()
-    except OSError:
-        address = None
-    return own_socket(sock, address)
+        return sock.getpeername()
+    except OSError:  # it is gone already
+        return None
 
 
 def own_socket(sock: socket.socket, address: object) -> SocketTransport:
