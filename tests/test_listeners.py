@@ -296,7 +296,7 @@ async def test_a_port_is_shared_only_when_all_who_listen_allow_it() -> None:
     first, address = await listen_tcp("127.0.0.1", 0, reuse_port=True, scheme="http")
     assert address.port
     second, _ = await listen_tcp("127.0.0.1", address.port, reuse_port=True, scheme="http")
-    with pytest.raises(OSError, match="in use") as caught:
+    with pytest.raises(OSError, match=f"listen on 127.0.0.1, port {address.port}: .*in use") as caught:
         await listen_tcp("127.0.0.1", address.port, reuse_port=False, scheme="http")
     assert caught.value.errno == errno.EADDRINUSE
     await close_all([*first, *second])
@@ -487,9 +487,16 @@ async def test_a_socket_on_which_somebody_listens_is_left_alone(tmp_path: Path, 
 async def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("precious")
-    with pytest.raises(OSError, match="in use"):
+    with pytest.raises(OSError, match=f"listen on '{path}': .*in use") as caught:
         listen_unix(path)
+    assert caught.value.errno == errno.EADDRINUSE
     assert path.read_text() == "precious"
+
+
+async def test_a_path_that_is_too_long_is_shown(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 200)
+    with pytest.raises(OSError, match=f"listen on '{path}': .*too long"):
+        listen_unix(path)
 
 
 # Ready-made listeners

@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import stat
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
@@ -19,7 +19,7 @@ import trio
 from trio_bunws._transport import SocketTransport, harmless, own_socket, take_over
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from typing import NoReturn
 
     from trio_bunws._transport import Transport
@@ -148,7 +148,8 @@ async def listen_tcp(hostname: str, port: int, *, reuse_port: bool, scheme: str)
     try:
         for family, address in addresses:
             try:
-                sock = _bind(family, (address[0], port, *address[2:]), reuse_port=reuse_port, v6_only=v6_only)
+                with _named(f"{address[0]}, port {port}"):
+                    sock = _bind(family, (address[0], port, *address[2:]), reuse_port=reuse_port, v6_only=v6_only)
             except OSError as exc:
                 if exc.errno not in UNAVAILABLE:
                     raise
@@ -164,6 +165,16 @@ async def listen_tcp(hostname: str, port: int, *, reuse_port: bool, scheme: str)
         raise unavailable
     shown = f"[{hostname}]" if ":" in hostname else hostname
     return [ListeningSocket(sock) for sock in sockets], Address(f"{scheme}://{shown}:{port}/", hostname, port)
+
+
+@contextmanager
+def _named(place: str) -> Generator[None]:
+    """Say in an `OSError` where it was that nobody can listen: the kernel's words do not."""
+    try:
+        yield
+    except OSError as exc:
+        words = f"cannot listen on {place}: {exc.strerror or exc}"
+        raise (OSError(words) if exc.errno is None else OSError(exc.errno, words)) from exc
 
 
 def _bind(family: int, address: tuple[str | int, ...], *, reuse_port: bool, v6_only: bool) -> socket.socket:
@@ -192,7 +203,8 @@ def listen_unix(path: str | os.PathLike[str]) -> tuple[list[Listening], Address]
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        sock.bind(name)
+        with _named(repr(name)):
+            sock.bind(name)
         sock.listen(BACKLOG)
     except BaseException:
         sock.close()
