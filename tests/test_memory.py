@@ -137,6 +137,27 @@ async def test_a_loss_ends_what_waits() -> None:
         one.lose()
 
 
+@pytest.mark.parametrize("how", ["the listener is closed", "cancelled"])
+async def test_both_ends_are_closed_if_nobody_accepts_them(how: str) -> None:
+    made: list[MemoryStream] = []
+
+    def pair() -> tuple[MemoryStream, MemoryStream]:
+        made.extend(MemoryStream.pair())
+        return made[0], made[1]
+
+    listener = MemoryListener(pair)
+    if how == "cancelled":
+        with trio.move_on_after(0):
+            await listener.connect()
+    else:
+        await listener.aclose()
+        with pytest.raises(trio.BrokenResourceError):
+            await listener.connect()
+    for end in made:
+        with pytest.raises(trio.ClosedResourceError):
+            await end.receive_some()
+
+
 async def test_closing_ends_a_waiting_accept() -> None:
     listener = MemoryListener()
 

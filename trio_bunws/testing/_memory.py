@@ -129,7 +129,14 @@ class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
         A checkpoint. Raises `trio.BrokenResourceError` when the listener is closed.
         """
         ours, servers = self._make_pair()
-        await self._send.send(servers)
+        try:
+            await self._send.send(servers)
+        except BaseException:
+            try:  # kernel sockets, perhaps
+                await trio.aclose_forcefully(ours)
+            finally:  # where this is cancelled, the first one raises
+                await trio.aclose_forcefully(servers)
+            raise
         return ours
 
     async def accept(self) -> trio.abc.Stream:
