@@ -166,7 +166,11 @@ class WebSocket:
         scope = trio.CancelScope(shield=True, deadline=math.inf)
         try:
             async with trio.open_nursery() as nursery:
-                endpoint = self._endpoint = await nursery.start(self._serve, scope, transport, agreement)
+                begun = trio.Event()  # not `nursery.start`: cancelled, it waits for what nobody can end
+                nursery.start_soon(self._serve, scope, transport, agreement, begun)
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + OFFER_TIME):
+                    await begun.wait()
+                endpoint = self._opened
                 try:
                     yield
                 except Exception:
@@ -193,11 +197,7 @@ class WebSocket:
         raise ConnectionClosed(None, None)  # `_give_up` was called
 
     async def _serve(
-        self,
-        scope: trio.CancelScope,
-        transport: Transport,
-        agreement: Agreement,
-        task_status: trio.TaskStatus[ClientEndpoint],
+        self, scope: trio.CancelScope, transport: Transport, agreement: Agreement, begun: trio.Event
     ) -> None:
         """Run the connection to its end."""
         try:
@@ -209,7 +209,8 @@ class WebSocket:
                     connection.ws.binary_type = self._binary_type
                     nursery.start_soon(engine.hub.run)
                     nursery.start_soon(engine.sweeper.run)
-                    task_status.started(connection.ws)
+                    self._endpoint = connection.ws
+                    begun.set()
                     await connection.run(b"", agreement.trailing)
                     await transport.aclose()
                     nursery.cancel_scope.cancel()
