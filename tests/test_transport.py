@@ -770,6 +770,14 @@ async def test_closing_tls_reads_no_more_than_so_much(monkeypatch: pytest.Monkey
     assert reads == LINGER_READS
 
 
+async def test_the_end_of_tls_after_an_abort_comes_behind_what_was_handed_just_before(secured: Secured) -> None:
+    assert secured.server.try_write(b"last words") == 10
+    secured.server.abort()
+    await secured.server.send_eof()
+    await secured.server.aclose()
+    assert await secured.client.receive_some() == b"last words"
+
+
 async def test_the_end_of_tls_over_a_socket_can_be_sent_before_the_peer_s_has_come(secured: Secured) -> None:
     await secured.server.send_eof()
     await secured.client.send_all(b"the answer")

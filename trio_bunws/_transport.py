@@ -236,8 +236,9 @@ class StreamTransport(Transport):
         return self._stream
 
     async def send_eof(self) -> None:
-        # Few streams have an end of their own: closing says it.
-        if self._kernel is None:
+        # Few streams have an end of their own: closing says it. After an abort it also offers the last batch, for which
+        # the kernel must still take bytes.
+        if self._kernel is None or self._aborted:
             await self.aclose()
         else:
             with suppress(OSError):  # the peer may be gone, or all be closed
