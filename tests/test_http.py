@@ -173,6 +173,18 @@ def test_garbage_is_refused_before_the_head_is_complete(data: bytes) -> None:
             assert http.next_head() is None
 
 
+@pytest.mark.parametrize("rest", [b"\n", b"\r\n\n"])
+def test_a_bare_lf_is_refused_at_once_behind_a_body_that_ends_in_cr(rest: bytes) -> None:
+    http = protocol(head(HOST, b"Content-Length: 1") + b"\r" + rest)
+    assert http.next_head() is not None
+    assert (http.next_body(), http.next_body()) == (b"\r", b"")
+    http.response_head(204, [], None)
+    http.end()
+    assert http.next_cycle()
+    with pytest.raises(HttpError, match="CR LF"):
+        http.next_head()
+
+
 def test_a_head_may_come_byte_by_byte() -> None:
     data = b"\r\n" + head(HOST, b"X: a")
     http = protocol()

@@ -176,7 +176,8 @@ class HttpProtocol:
         if end - start > self._max_header_size:
             raise HttpError(431, f"a request's head of more than {self._max_header_size} bytes")
         if at < 0:
-            if BAD_PARTIAL.search(buffer, max(start, self._scanned - 2)):
+            # What is before `start` is no part of this head: a body's last CR does not make a good line end of an LF.
+            if buffer.startswith(b"\n", start) or BAD_PARTIAL.search(buffer, max(start, self._scanned - 2)):
                 raise HttpError(400, _fault(buffer[start:].removesuffix(b"\r")))
             self._scanned = end
             return None
