@@ -1,0 +1,105 @@
+"""Fuzz target: a peer's stream of WebSocket frames, through the codec.
+
+The first byte chooses which side the codec is on and what its limits are. Whatever comes, and however it is cut, gives
+the same events; without limits these are wsproto's too, and nothing is held that the limits do not allow.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from test_codec_equality import NO_LIMIT, by_wsproto, without_reason
+
+from trio_bunws._close import cut_reason
+from trio_bunws._wire.codec import Codec
+from trio_bunws._wire.events import Close, Event, Failure, Ping, Pong
+
+LONGEST_HEADER: Final = 14
+LONGEST_CONTROL: Final = 131
+"""Bytes of a control frame."""
+
+
+class Kind(NamedTuple):
+    """How the codec under test is made."""
+
+    client: bool
+    max_payload_length: int
+    max_fragments: int
+
+    def codec(self) -> Codec:
+        return Codec(self.max_payload_length, self.max_fragments, client=self.client)
+
+
+KINDS: Final = (
+    Kind(client=False, max_payload_length=NO_LIMIT, max_fragments=NO_LIMIT),
+    Kind(client=True, max_payload_length=NO_LIMIT, max_fragments=NO_LIMIT),
+    Kind(client=False, max_payload_length=64, max_fragments=3),
+    Kind(client=True, max_payload_length=64, max_fragments=3),
+)
+"""By the first byte of the input; those further on are added here."""
+
+
+def check(data: bytes) -> None:
+    """Decode ``data`` in one piece, byte by byte, and in small pieces; compare these, and with wsproto alone."""
+    kind = KINDS[data[0] % len(KINDS)] if data else KINDS[0]
+    stream = data[1:]
+    events = decode(kind, [stream])
+    for size in (1, 2 + len(stream) % 31):
+        pieces = [stream[start : start + size] for start in range(0, len(stream), size)]
+        assert decode(kind, pieces) == events, f"in pieces of {size} bytes"
+    if kind.max_payload_length == NO_LIMIT:
+        compare_with_wsproto(kind, stream, events)
+
+
+def decode(kind: Kind, reads: list[bytes]) -> list[Event]:
+    """Decode these reads; what is held after each must be within the limits."""
+    codec = kind.codec()
+    events: list[Event] = []
+    for read in reads:
+        codec.feed(read)
+        for event in codec.events():
+            assert not events or not isinstance(events[-1], Close | Failure), "an event after the last"
+            check_event(kind, event)
+            events.append(event)
+        assert codec.buffered <= kind.max_payload_length + max(LONGEST_HEADER, LONGEST_CONTROL)
+    if events and isinstance(events[-1], Close | Failure):
+        assert codec.buffered == 0
+    return events
+
+
+def check_event(kind: Kind, event: Event) -> None:
+    """Look at one event by itself."""
+    match event:
+        case str():
+            assert len(event.encode()) <= kind.max_payload_length
+        case bytes():
+            assert len(event) <= kind.max_payload_length
+        case Ping(data=data) | Pong(data=data):
+            assert len(data) <= 125
+        case Close(code=code, reason=reason):
+            assert code == 1005 or 1000 <= code < 5000
+            assert len(reason.encode()) <= 123
+        case Failure(code=code, reason=reason):
+            assert code in {1002, 1007, 1009}
+            assert cut_reason(reason) == reason
+
+
+def compare_with_wsproto(kind: Kind, stream: bytes, events: list[Event]) -> None:
+    """Compare with wsproto alone, but for the differences that tests/test_codec_equality.py lists."""
+    expected = by_wsproto(stream, client=kind.client)
+    ours = without_reason(events)
+    if expected == ours:
+        return
+    last = ours.pop()
+    assert expected[: len(ours)] == ours
+    missed = expected[len(ours) :]
+    match last:
+        case Close(code=1014):
+            assert missed == [Failure(1002, "")]
+        case Failure(code=1002):
+            assert not missed, "a failure of ours alone"
+        case Failure(code=1007):
+            # wsproto waits for the third byte of a surrogate, during which control frames may come.
+            assert not any(isinstance(event, str | bytes) for event in missed), "a failure of ours alone"
+        case _:
+            raise AssertionError(f"{last!r}, which wsproto does not see")
