@@ -15,7 +15,7 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2025.2.9"
-nox.options.sessions = ["lint", "typing", "tests", "build"]
+nox.options.sessions = ["lint", "typing", "tests", "compliance", "build"]
 nox.options.error_on_external_run = True
 
 PROJECT = nox.project.load_toml("pyproject.toml")
@@ -62,6 +62,34 @@ def tests(session: nox.Session) -> None:
     npm_install(session, "tests/interop")
     session.run("coverage", "run", "--source=trio_bunws", "-m", "pytest", *session.posargs)
     session.run("coverage", "report", *(["--fail-under=0"] if session.posargs else []))
+
+
+@nox.session
+def compliance(session: nox.Session) -> None:
+    """Run Autobahn's suite against our server, where the suite is here; arguments name runs (compliance/runs.py)."""
+    suite = autobahn(session)
+    session.install("-e.")
+    output = Path(session.create_tmp()).resolve()
+    session.run(
+        *("python", "tests/compliance/run.py", str(suite), str(output), *session.posargs),
+        env={"WSTEST_VENV": str(Path(session.cache_dir).resolve() / "autobahn")},  # the suite's scripts install it
+    )
+
+
+def autobahn(session: nox.Session) -> Path:
+    """Return the folder of the scripts that run Autobahn's suite, or skip the session."""
+    given = os.environ.get("AUTOBAHN")
+    suite = Path(given) if given else Path(__file__).resolve().parent.parent / "shared" / "autobahn"
+    if not (suite / "run_server_cases.sh").is_file():
+        if given:
+            session.error(f"AUTOBAHN={given} is not the folder of the suite's run_server_cases.sh")
+        # Also in CI: the scripts are in no package that a new machine could install.
+        session.warn("Nothing is known now of how this server does in Autobahn's WebSocket test suite!")
+        session.skip(
+            f"the scripts that install and run autobahntestsuite 25.10.1 are not here: put their folder at {suite}, or "
+            "name it by AUTOBAHN=/path/to/autobahn (it holds run_server_cases.sh and setup_wstest.sh)"
+        )
+    return suite.resolve()
 
 
 @nox.session
@@ -122,6 +150,22 @@ def chat(session: nox.Session) -> None:
     """Serve the example chat, which prints its address (http://127.0.0.1:3000/); arguments go to its server."""
     session.install("-e.", *groups("chat"))
     session.run("python", "examples/chat/server.py", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Look for bytes that break what reads them (atheris), ten minutes for each target; an argument is the seconds."""
+    session.install("-e.", *groups("fuzz"))
+    (seconds,) = session.posargs or ["600"]
+    found = Path(session.create_tmp()).resolve()
+    for target in ("http_stream", "codec"):
+        grown = found / target  # what covers something new; the corpus of the repository only has what people wrote
+        grown.mkdir(exist_ok=True)
+        session.run(
+            *("python", "tests/fuzz/run.py", target, f"-max_total_time={seconds}", "-max_len=3000", "-timeout=20"),
+            *("-rss_limit_mb=1024", f"-dict=tests/fuzz/{target}.dict", f"-artifact_prefix={found}/broken-by-{target}-"),
+            *(str(grown), f"tests/fuzz/corpus/{target}"),
+        )
 
 
 @nox.session
