@@ -10,14 +10,16 @@ import os
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
-settings.register_profile("steady", deadline=None, derandomize="CI" in os.environ)
+# Without hypothesis' explanations of a failure: they take longer than the timeout by which a hanging test is found.
+PHASES = set(Phase) - {Phase.explain}
+settings.register_profile("steady", deadline=None, derandomize="CI" in os.environ, phases=PHASES)
 settings.load_profile("steady")
 
 

@@ -29,6 +29,7 @@ from links import (
     served,
     settled,
 )
+from scripts import scripts
 
 from trio_bunws import (
     Limits,
@@ -872,7 +873,7 @@ CALL = st.tuples(
 
 
 @given(
-    script=st.lists(CALL, max_size=40),
+    script=scripts(CALL, 40),
     link=st.sampled_from([memory, kernel]),
     publish_to_self=st.booleans(),
     corked=st.booleans(),
@@ -944,7 +945,7 @@ SLOW_CALL = st.tuples(
 )
 
 
-@given(script=st.lists(SLOW_CALL, max_size=50), link=st.sampled_from([lockstep, kernel]))
+@given(script=scripts(SLOW_CALL, 50), link=st.sampled_from([lockstep, kernel]))
 @settings(max_examples=80)
 async def test_12_whatever_is_dropped_for_slow_readers_is_counted_and_the_rest_arrives_in_order(
     script: list[tuple[str, int, str, int]], link: Callable[[], Pair]

@@ -9,6 +9,7 @@ import tracemalloc
 
 import pytest
 from hypothesis import given, settings, strategies as st
+from scripts import scripts
 
 from trio_bunws._fanout import Share, TickLog
 from trio_bunws._topics import CLEAR, Topic, TopicIndex
@@ -234,7 +235,7 @@ STEPS = st.one_of(
 @settings(max_examples=300)
 @given(
     st.lists(st.sets(NAMES), min_size=4, max_size=4),
-    st.lists(STEPS, max_size=40),
+    scripts(STEPS, 40),
 )
 def test_any_sequence_gives_every_subscriber_its_publishes_once_and_in_order(
     subscriptions: list[set[str]], steps: list[tuple[str, str, int | None]]

@@ -15,6 +15,7 @@ import pytest
 import trio
 import trio.testing
 from hypothesis import given, settings, strategies as st
+from scripts import scripts
 
 from trio_bunws import _hub
 from trio_bunws._hub import LOG_BYTES, LOG_ENTRIES, SOCKETS_PER_LOOK, SOCKETS_PER_TURN, TURN, Hub, Subscriber
@@ -577,7 +578,7 @@ class Compared:
 @given(
     st.lists(st.sets(NAMES, max_size=3), min_size=5, max_size=5),
     st.lists(st.sampled_from([0, 0, 1, 30]), min_size=5, max_size=5),
-    st.lists(st.tuples(st.sampled_from(CALLS), NAMES, st.integers(0, 4), st.integers(1, 20)), max_size=50),
+    scripts(st.tuples(st.sampled_from(CALLS), NAMES, st.integers(0, 4), st.integers(1, 20)), 50),
 )
 async def test_any_interleaving_gives_every_socket_what_it_should_get_in_order(
     subscriptions: list[set[str]], limits: list[int], calls: list[tuple[str, str, int, int]]

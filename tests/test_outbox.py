@@ -12,6 +12,7 @@ import pytest
 import trio
 import trio.testing
 from hypothesis import given, settings, strategies as st
+from scripts import scripts
 
 from trio_bunws._outbox import BATCH, CONTROL_RESERVE, PIECE, PIECES_PER_TURN, SMALL, Outbox
 from trio_bunws._topics import CLEAR, CONGESTED, OVER
@@ -626,6 +627,9 @@ class Compared:
         self.outbox.flush()
         self.batched = 0
 
+    def set_limit(self, limit: bytes) -> None:
+        self.outbox.set_limit(len(limit))
+
     def write(self, room: bytes) -> None:
         if not self.outbox.has_work:
             return
@@ -650,18 +654,28 @@ class Compared:
         assert outbox.pressure == self.owner.pressure == self.pressure
         assert outbox.has_work == self.blocked
         assert outbox.empty == (not self.batched and not self.blocked)
+        waiting = len(self.stream) - self.sent
+        for size in (1, 1000):
+            assert outbox.has_room(size) == (not waiting or not outbox.limit or waiting + size <= outbox.limit)
         assert (outbox.bytes_out, outbox.drops) == (self.sent, self.drops)
 
 
-CALLS = ("push", "push", "push_batch", "push_raw", "push_control", "push_pong", "flush", "write", "write")
-SIZES = st.integers(1, 200) | st.sampled_from([SMALL, SMALL + 1, BATCH - 1, BATCH, PIECE, PIECE + 1, 3 * PIECE])
+CALLS = (
+    *("push", "push", "push_batch", "push_raw", "push_control", "push_pong", "push_pong"),
+    *("flush", "write", "write", "write", "set_limit"),
+)
+SIZES = (
+    st.integers(1, 5)
+    | st.integers(1, 200)
+    | st.sampled_from([SMALL, SMALL + 1, BATCH - 1, BATCH, PIECE, PIECE + 1, 3 * PIECE])
+)
 
 
 @settings(max_examples=250)
 @given(
     st.booleans(),
     st.sampled_from([0, 1, 300, BATCH, 2 * PIECE]),
-    st.lists(st.tuples(st.sampled_from(CALLS), SIZES), max_size=40),
+    scripts(st.tuples(st.sampled_from(CALLS), SIZES), 60),
 )
 def test_any_sequence_of_calls_keeps_every_accepted_byte_in_order(
     direct: bool, limit: int, calls: list[tuple[str, int]]
