@@ -40,13 +40,15 @@ KINDS: Final = (
 
 
 def check(data: bytes) -> None:
-    """Decode ``data`` in one piece, byte by byte, and in small pieces; compare these, and with wsproto alone."""
+    """Decode ``data`` in one piece, in two, in small ones, and byte by byte; compare these, and with wsproto alone."""
     kind = KINDS[data[0] % len(KINDS)] if data else KINDS[0]
     stream = data[1:]
     events = decode(kind, [stream])
     for size in (1, 2 + len(stream) % 31):
         pieces = [stream[start : start + size] for start in range(0, len(stream), size)]
         assert decode(kind, pieces) == events, f"in pieces of {size} bytes"
+    for cut in (len(stream) // 4, len(stream) // 2):
+        assert decode(kind, [stream[:cut], stream[cut:]]) == events, f"cut at {cut}"
     if kind.max_payload_length == NO_LIMIT:
         compare_with_wsproto(kind, stream, events)
 

@@ -36,11 +36,13 @@ class Outcome(NamedTuple):
 
 
 def check(data: bytes) -> None:
-    """Read ``data`` in one piece, byte by byte, and in small pieces; compare these with each other and with h11."""
+    """Read ``data`` in one piece, in two, in small ones, and byte by byte; compare these, and with h11 alone."""
     whole = serve([data])
     for size in (1, 2 + len(data) % 31):
         pieces = [data[start : start + size] for start in range(0, len(data), size)]
         assert serve(pieces) == whole, f"in pieces of {size} bytes"
+    for cut in (len(data) // 4, len(data) // 2):
+        assert serve([data[:cut], data[cut:]]) == whole, f"cut at {cut}"
     for exchange in whole.exchanges:
         compare_with_h11(data, exchange)
 
