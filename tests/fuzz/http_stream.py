@@ -64,7 +64,7 @@ class Connection:
     """A server's side of one connection."""
 
     def __init__(self, pieces: list[bytes]) -> None:
-        self._pieces = iter(pieces)
+        self._pieces = filter(None, pieces)  # an empty read would be the end
         self._http = HttpProtocol(MAX_HEADER_SIZE, MAX_HEADERS)
         self._fed = 0
 
