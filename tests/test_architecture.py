@@ -22,7 +22,7 @@ MAX_LINES = 400
 
 # From the bottom up; at run time a module imports only from rows below its own.
 ROWS = (
-    ("_errors", "_status", "_headers", "_topics", "_payload"),
+    ("_errors", "_status", "_headers", "_topics", "_payload", "_binary_type"),
     ("_close", "_options", "_request", "_response", "_url"),
     ("_handlers",),
     (
@@ -31,6 +31,8 @@ ROWS = (
         "_wire.upgrade",
         "_wire.events",
         "_wire.frames",
+        "_wire.deflate",
+        "_wire.compression",
         "_wire.messages",
         "_wire.codec",
         "_wire.opening",
@@ -50,7 +52,8 @@ ROWS = (
 WIRE_ROW = 4
 # Inside `_wire` too, a module imports only from what stands below it here.
 WIRE_ROWS = (
-    ("_wire.http", "_wire.events", "_wire.frames"),
+    ("_wire.http", "_wire.events", "_wire.frames", "_wire.deflate"),
+    ("_wire.compression",),
     ("_wire.upgrade", "_wire.messages"),
     ("_wire.codec", "_wire.opening"),
 )

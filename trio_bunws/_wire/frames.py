@@ -21,6 +21,8 @@ FIN: Final = 0x80
 """In the first byte: the last frame of its message."""
 RESERVED: Final = 0x70
 """In the first byte: bits that only an extension may set."""
+RSV1: Final = 0x40
+"""In the first byte: the first of these; the message is compressed (RFC 7692, section 6)."""
 MASKED: Final = 0x80
 """In the second byte: four bytes of mask follow the length."""
 MAX_SHORT: Final = 125
@@ -59,6 +61,7 @@ _BINARY_HEADERS: Final = _short_headers(BINARY)
 _CLOSE_HEADERS: Final = _short_headers(CLOSE)
 _PING_HEADERS: Final = _short_headers(PING)
 _PONG_HEADERS: Final = _short_headers(PONG)
+_COMPRESSED_HEADERS: Final = {opcode: _short_headers(RSV1 | opcode) for opcode in (TEXT, BINARY)}
 
 
 def text_frame(payload: bytes) -> bytes:
@@ -77,8 +80,16 @@ def binary_frame(payload: bytes) -> bytes:
     return _long_header(BINARY, length) + payload
 
 
+def compressed_frame(payload: bytes, opcode: int) -> bytes:
+    """Return a whole message, text or binary, whose ``payload`` is compressed, as one frame (RFC 7692, section 6.1)."""
+    length = len(payload)
+    if length <= MAX_SHORT:
+        return _COMPRESSED_HEADERS[opcode][length] + payload
+    return _long_header(RSV1 | opcode, length) + payload
+
+
 def _long_header(opcode: int, length: int) -> bytes:
-    """Return the header of a payload of more than 125 bytes."""
+    """Return the header of a payload of more than 125 bytes; `opcode` may bring reserved bits."""
     if length < 1 << 16:
         return bytes((FIN | opcode, TWO_BYTES)) + length.to_bytes(2)
     return bytes((FIN | opcode, EIGHT_BYTES)) + length.to_bytes(8)
