@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
+import trio
+import trio.testing
 from engine_fakes import FakeDriver, FakeSink
 
 from trio_bunws import MessageSent
@@ -13,9 +17,12 @@ from trio_bunws._wire.codec import Codec
 from trio_bunws._wire.events import Close, Event, Ping, Pong
 from trio_bunws._wire.frames import pong_frame
 
+if TYPE_CHECKING:
+    from trio.testing import MockClock
 
-def endpoint(sink: FakeSink) -> ClientEndpoint:
-    return ClientEndpoint(sink=sink, driver=FakeDriver(), hub=Hub(), backpressure_limit=0, protocol="chat")
+
+def endpoint(sink: FakeSink, driver: FakeDriver | None = None) -> ClientEndpoint:
+    return ClientEndpoint(sink=sink, driver=driver or FakeDriver(), hub=Hub(), backpressure_limit=0, protocol="chat")
 
 
 def decoded(data: bytes) -> list[Event]:
@@ -89,3 +96,41 @@ def test_a_close_is_what_it_was_given(code: int | None, reason: str, frame: Clos
 def test_a_bad_close_raises(code: int | None, reason: str, error: type[Exception]) -> None:
     with pytest.raises(error, match="close expects"):
         closing_frame(code, reason)
+
+
+async def test_leaving_waits_for_the_end() -> None:
+    sink, driver = FakeSink(), FakeDriver()
+    ws = endpoint(sink, driver)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ws.leave, CloseFrame(4000, "bye"), 5)
+        await trio.testing.wait_all_tasks_blocked()
+        assert driver.calls == ["close_begun"]
+        ws._end()
+    assert decoded(b"".join(sink.writes)) == [Close(4000, "bye")]
+    assert driver.calls == ["close_begun"]
+
+
+async def test_leaving_aborts_when_the_time_is_over(autojump_clock: MockClock) -> None:  # noqa: ARG001
+    driver = FakeDriver()
+    began = trio.current_time()
+    await endpoint(FakeSink(), driver).leave(CloseFrame(1000, ""), 5)
+    assert trio.current_time() - began == 5
+    assert driver.calls == ["close_begun", "abort"]
+
+
+async def test_who_cancels_leaving_aborts() -> None:
+    driver = FakeDriver()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await endpoint(FakeSink(), driver).leave(CloseFrame(1000, ""), 5)
+    assert scope.cancelled_caught
+    assert driver.calls == ["close_begun", "abort"]
+
+
+async def test_abandoning_offers_a_close_and_aborts_also_when_cancelled() -> None:
+    sink, driver = FakeSink(), FakeDriver()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await endpoint(sink, driver).abandon()
+    assert decoded(b"".join(sink.writes)) == [Close(1001, "Going away")]
+    assert driver.calls == ["close_begun", "abort"]

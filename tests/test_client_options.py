@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ssl
+from typing import Any
 
 import pytest
 import trio.testing
 
 from trio_bunws import Headers
-from trio_bunws._client_options import check_binary_type, check_headers, check_protocols, check_stream, check_tls
+from trio_bunws._client_options import check_headers, check_protocols, check_stream, check_tls, make_handler
 
 
 @pytest.mark.parametrize(
@@ -61,8 +62,23 @@ def test_tls_and_stream_are_of_their_types() -> None:
         check_stream("x")
 
 
-def test_names_of_binary_types_are_ours_or_bun_s() -> None:
-    assert check_binary_type("arraybuffer") == "memoryview"
-    for value in ("blob", None):
-        with pytest.raises(ValueError, match="binary_type expects one of"):
-            check_binary_type(value)
+OPTIONS: dict[str, Any] = {"max_payload_length": 1000, "backpressure_limit": 0, "max_inbox": 7}
+
+
+def test_options_become_a_handler_s_which_neither_pings_nor_gives_up() -> None:
+    handler = make_handler(**OPTIONS)
+    assert (handler.max_payload_length, handler.backpressure_limit, handler.max_inbox) == (1000, 0, 7)
+    assert (handler.idle_timeout, handler.send_pings) == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("max_payload_length", 0, ValueError),
+        ("backpressure_limit", -1, ValueError),
+        ("max_inbox", "many", TypeError),
+    ],
+)
+def test_an_option_out_of_range_is_named(name: str, value: object, error: type[Exception]) -> None:
+    with pytest.raises(error, match=f"WebSocket expects {name} to be"):
+        make_handler(**OPTIONS | {name: value})

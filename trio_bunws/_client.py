@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Final, final
 
 import trio
 
+from trio_bunws._binary_type import BinaryType, check_binary_type
 from trio_bunws._client_connection import ClientConnection
 from trio_bunws._client_endpoint import ClientEndpoint, closing_frame
-from trio_bunws._client_options import check_binary_type, check_headers, check_protocols, check_stream, check_tls
+from trio_bunws._client_options import check_headers, check_protocols, check_stream, check_tls, make_handler
 from trio_bunws._close import CloseFrame, CloseInfo
 from trio_bunws._connect import open_websocket
-from trio_bunws._endpoint import ABNORMAL, NO_CODE, BinaryType
+from trio_bunws._endpoint import NO_CODE
 from trio_bunws._engine import Engine
 from trio_bunws._errors import ConnectionClosed
-from trio_bunws._handlers import HandlerSlot, WebSocketHandler
-from trio_bunws._options import Limits, check_int, check_timeout
+from trio_bunws._handlers import HandlerSlot
+from trio_bunws._options import Limits, check_timeout
 from trio_bunws._status import ReadyState, SendStatus
 from trio_bunws._url import parse_url
 from trio_bunws._websocket import QUIET_CODES
@@ -41,11 +42,6 @@ if TYPE_CHECKING:
 MIB: Final = 1024 * 1024
 LEFT: Final = CloseFrame(NO_CODE, "")
 FAILED: Final = CloseFrame(1011, "Internal error")
-GOING_AWAY: Final = CloseFrame(1001, "Going away")
-OFFER_PASSES: Final = 8
-"""Passes of the scheduler granted to a Close that nobody waits for: a stream's writer needs some to try it once."""
-OFFER_TIME: Final = 1.0
-"""Seconds that these may take at most."""
 
 
 @final
@@ -116,21 +112,14 @@ class WebSocket:
         self._headers: Final = check_headers(headers, self._target.authorization)
         check_tls(tls)
         check_stream(stream)
-        check_int("WebSocket", "max_payload_length", max_payload_length, 1)
-        check_int("WebSocket", "backpressure_limit", backpressure_limit, 0)
-        check_int("WebSocket", "max_inbox", max_inbox, 1)
         check_timeout("WebSocket", "open_timeout", open_timeout)
         check_timeout("WebSocket", "close_timeout", close_timeout)
         self._tls: Final = tls
         self._stream: Final = stream
         self._open_timeout: Final = open_timeout
         self._close_timeout: Final = close_timeout
-        self._handler: Final[WebSocketHandler[None]] = WebSocketHandler(
-            max_payload_length=max_payload_length,
-            backpressure_limit=backpressure_limit,
-            max_inbox=max_inbox,
-            idle_timeout=0,
-            send_pings=False,
+        self._handler: Final = make_handler(
+            max_payload_length=max_payload_length, backpressure_limit=backpressure_limit, max_inbox=max_inbox
         )
         self._binary_type: BinaryType = "bytes"
         self._entered = False
@@ -155,14 +144,14 @@ class WebSocket:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._life.__aexit__(kind, exc, traceback)  # noqa: ASYNC102 - `_leave` and `_abandon` bound their waits
+        await self._life.__aexit__(kind, exc, traceback)  # noqa: ASYNC102 - `leave` and `abandon` bound their waits
 
     @asynccontextmanager
     async def _live(self) -> AsyncGenerator[None]:
         """Be open: from the opening handshake to the end of the last task."""
         transport, agreement = await self._open()
         failure: BaseException | None = None
-        # Shielded, so that the connection outlives the block's cancellation by as much as `_leave` wants.
+        # Shielded, so that the connection outlives the block's cancellation by as much as `leave` wants.
         scope = trio.CancelScope(shield=True, deadline=math.inf)
         try:
             async with trio.open_nursery() as nursery:
@@ -174,13 +163,13 @@ class WebSocket:
                 try:
                     yield
                 except Exception:
-                    await self._leave(endpoint, FAILED)  # noqa: ASYNC120 - a cancellation wins, as anywhere
+                    await endpoint.leave(FAILED, self._close_timeout)  # noqa: ASYNC120 - a cancellation wins, as anywhere
                     raise
                 except BaseException:
-                    await self._abandon(endpoint)  # noqa: ASYNC102 - shielded, with a deadline, in there
+                    await endpoint.abandon()  # noqa: ASYNC102 - shielded, with a deadline, in there
                     raise
                 else:
-                    await self._leave(endpoint, LEFT)
+                    await endpoint.leave(LEFT, self._close_timeout)
                 finally:
                     scope.deadline = trio.current_time() + self._close_timeout  # only the transport is left to close
         except BaseExceptionGroup as group:
@@ -217,23 +206,6 @@ class WebSocket:
         finally:
             transport.abort()
             await transport.aclose()
-
-    async def _leave(self, endpoint: ClientEndpoint, frame: CloseFrame) -> None:
-        """Close, and wait for the answer; who cancels that aborts."""
-        endpoint.close_with(frame)
-        try:
-            with trio.move_on_after(self._close_timeout):
-                await endpoint.closed()
-        finally:
-            endpoint._begin_abort(ABNORMAL)
-
-    async def _abandon(self, endpoint: ClientEndpoint) -> None:
-        """Offer a Close, and abort."""
-        endpoint.close_with(GOING_AWAY)
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + OFFER_TIME):
-            for _ in range(OFFER_PASSES):
-                await trio.lowlevel.checkpoint()
-        endpoint._begin_abort(ABNORMAL)
 
     @property
     def _opened(self) -> ClientEndpoint:

@@ -8,8 +8,10 @@ from __future__ import annotations
 from os import urandom
 from typing import TYPE_CHECKING, Final
 
+import trio
+
 from trio_bunws._close import MAX_REASON_BYTES, CloseFrame, CloseInfo, check_close_code, cut_reason
-from trio_bunws._endpoint import NO_CODE, Driver, Endpoint
+from trio_bunws._endpoint import ABNORMAL, NO_CODE, Driver, Endpoint
 from trio_bunws._outbox import Outbox, Sink
 from trio_bunws._wire.frames import mask_frame
 
@@ -17,6 +19,11 @@ if TYPE_CHECKING:
     from trio_bunws._hub import Hub
 
 KEY_SIZE: Final = 4
+GOING_AWAY: Final = CloseFrame(1001, "Going away")
+OFFER_PASSES: Final = 8
+"""Passes of the scheduler granted to a Close that nobody waits for: a stream's writer needs some to try it once."""
+OFFER_TIME: Final = 1.0
+"""Seconds that these may take at most."""
 REASON_ALONE: Final = 1000
 """The code of a close with a reason and without a code, for no frame has only a reason."""
 
@@ -58,6 +65,23 @@ class ClientEndpoint(Endpoint):
     def close_with(self, frame: CloseFrame) -> None:
         """Close with a frame that `closing_frame` has made. Does nothing when closing or closed."""
         self._begin_close(CloseInfo(*frame, sent=frame, received=None))
+
+    async def leave(self, frame: CloseFrame, close_timeout: float) -> None:
+        """Close, and wait so many seconds for the answer; who cancels that aborts. A checkpoint."""
+        self.close_with(frame)
+        try:
+            with trio.move_on_after(close_timeout):
+                await self.closed()
+        finally:
+            self._begin_abort(ABNORMAL)
+
+    async def abandon(self) -> None:
+        """Offer a Close, and abort, without waiting for anybody; cancelled or not. A checkpoint."""
+        self.close_with(GOING_AWAY)
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + OFFER_TIME):
+            for _ in range(OFFER_PASSES):
+                await trio.lowlevel.checkpoint()
+        self._begin_abort(ABNORMAL)
 
 
 def closing_frame(code: int | None, reason: str) -> CloseFrame:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_bunws._endpoint import BINARY_TYPES, BinaryType
+from trio_bunws._handlers import WebSocketHandler
 from trio_bunws._headers import TOKEN, Headers
+from trio_bunws._options import check_int
 from trio_bunws._wire.opening import OURS
 
 if TYPE_CHECKING:
@@ -61,8 +62,15 @@ def check_stream(stream: object) -> None:
         raise TypeError(f"WebSocket expects stream to be a trio.abc.Stream, not {stream!r}")
 
 
-def check_binary_type(value: object) -> BinaryType:
-    """Return the kind of binary messages that a name stands for; raise `ValueError` for another."""
-    if not isinstance(value, str) or value not in BINARY_TYPES:
-        raise ValueError(f"binary_type expects one of {', '.join(map(repr, BINARY_TYPES))}, not {value!r}")
-    return BINARY_TYPES[value]
+def make_handler(*, max_payload_length: int, backpressure_limit: int, max_inbox: int) -> WebSocketHandler[None]:
+    """Return a client's options as the handler that an engine wants; raise for those out of range."""
+    check_int("WebSocket", "max_payload_length", max_payload_length, 1)
+    check_int("WebSocket", "backpressure_limit", backpressure_limit, 0)
+    check_int("WebSocket", "max_inbox", max_inbox, 1)
+    return WebSocketHandler(
+        max_payload_length=max_payload_length,
+        backpressure_limit=backpressure_limit,
+        max_inbox=max_inbox,
+        idle_timeout=0,
+        send_pings=False,
+    )

@@ -6,11 +6,12 @@ So every method can be tested with no nursery and no socket. `ServerWebSocket` a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import trio
 from attrs import frozen
 
+from trio_bunws._binary_type import BinaryType, check_binary_type, convert
 from trio_bunws._close import CloseFrame, CloseInfo, check_close_code, cut_reason
 from trio_bunws._errors import ConnectionClosed
 from trio_bunws._hub import Hub, Subscriber
@@ -23,16 +24,6 @@ from trio_bunws._wire.frames import binary_frame, close_frame, ping_frame, pong_
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-BinaryType = Literal["bytes", "bytearray", "memoryview"]
-BINARY_TYPES: Final[dict[str, BinaryType]] = {
-    "bytes": "bytes",
-    "bytearray": "bytearray",
-    "memoryview": "memoryview",
-    "nodebuffer": "bytes",
-    "uint8array": "bytearray",
-    "arraybuffer": "memoryview",
-}
-"""The kinds of binary messages, with Bun's names for them."""
 NO_CODE: Final = 1005
 """Stands for a Close frame without a code (RFC 6455, section 7.4.1)."""
 ABNORMAL: Final = CloseInfo(1006, "", None, None)
@@ -356,19 +347,11 @@ class Endpoint(Subscriber):
 
     @binary_type.setter
     def binary_type(self, value: str) -> None:
-        if not isinstance(value, str) or value not in BINARY_TYPES:
-            raise ValueError(f"binary_type expects one of {', '.join(map(repr, BINARY_TYPES))}, not {value!r}")
-        self._binary_type = BINARY_TYPES[value]
+        self._binary_type = check_binary_type(value)
 
     def _converted(self, message: str | bytes) -> str | bytes | bytearray | memoryview:
         """Return a binary message as `binary_type` says; text as it is."""
-        if isinstance(message, bytes):
-            match self._binary_type:
-                case "bytearray":
-                    return bytearray(message)
-                case "memoryview":
-                    return memoryview(message)
-        return message
+        return convert(message, self._binary_type)
 
     def pause(self) -> None:
         """Stop reading: no further message is handled, and TCP pushes back on the client."""
