@@ -11,7 +11,7 @@ import select
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 TICKS = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
 START_TIMEOUT = 20.0
 # A server that needs longer for a round of the chat than a window lasts is measured in mid-round.
 CAP = 1.5
@@ -54,6 +55,9 @@ class Workload:
 
     script: Script
 
+    compressed: bool = False
+    """Whether bytes on the wire and memory are of interest."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -67,6 +71,13 @@ class Sample:
     server_core_others: float
     load_core_others: float
     """What other processes (or the hypervisor) took of each core; more than a little: repeat."""
+
+    frame_size: float
+    """Bytes of a frame received, on average; 0 where only messages are counted."""
+
+    opened_memory: float
+    loaded_memory: float
+    """Bytes of memory per connection that the server had taken when all were open, and at the end of the window."""
 
     @property
     def is_valid(self) -> bool:
@@ -88,6 +99,11 @@ class Result:
 def _process_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS  # utime, stime
+
+
+def _memory(pid: int) -> int:
+    """Resident bytes."""
+    return int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1]) * PAGE
 
 
 def _busy_seconds(core: int) -> float:
@@ -147,16 +163,19 @@ def _stop(process: subprocess.Popen[str]) -> None:
 
 
 def _measure(library: ctypes.CDLL, found: Found, workload: Workload, settings: Settings) -> Sample:
-    with (
-        _server(found, workload.arguments, settings) as (pid, port),
-        Clients(library, port, workload.script) as clients,
-    ):
+    with ExitStack() as stack:
+        pid, port = stack.enter_context(_server(found, workload.arguments, settings))
+        alone = _memory(pid)
+        clients = stack.enter_context(Clients(library, port, workload.script))
+        opened = _memory(pid)
         clients.run(settings.warmup, settings.warmup * CAP)
         before = _process_seconds(pid), _busy_seconds(settings.server_core), _busy_seconds(settings.load_core)
         window = clients.run(settings.seconds, settings.seconds * CAP)
         after = _process_seconds(pid), _busy_seconds(settings.server_core), _busy_seconds(settings.load_core)
+        loaded = _memory(pid)
     if not window.messages:
         raise LoadError(f"no message in {window.elapsed:.1f} s")
+    count = len(workload.script.paths)
     server, server_core, load_core = (end - begin for begin, end in zip(before, after, strict=True))
     return Sample(
         rate=window.messages / window.elapsed,
@@ -166,6 +185,9 @@ def _measure(library: ctypes.CDLL, found: Found, workload: Workload, settings: S
         load_share=window.cpu / window.elapsed,
         server_core_others=max(0.0, server_core - server) / window.elapsed,
         load_core_others=max(0.0, load_core - window.cpu) / window.elapsed,
+        frame_size=window.wire / window.messages,
+        opened_memory=(opened - alone) / count,
+        loaded_memory=(loaded - alone) / count,
     )
 
 

@@ -55,8 +55,9 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """The options that every benchmark has."""
+def parser(description: str, default: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """The options that every benchmark has; `default` names its peers, if not all."""
+    peers = [peer for peer in _peers.ALL if not default or peer.name in default]
     result = argparse.ArgumentParser(
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -70,9 +71,9 @@ def parser(description: str) -> argparse.ArgumentParser:
     result.add_argument(
         "--peers",
         type=_peers_named,
-        default=list(_peers.ALL),
+        default=peers,
         metavar="NAME,...",
-        help=f"which servers, in which order (default: {','.join(peer.name for peer in _peers.ALL)})",
+        help=f"which servers, in which order (default: {','.join(peer.name for peer in peers)})",
     )
     result.add_argument("--rounds", type=positive, default=5, help="alternating rounds (default: %(default)s)")
     result.add_argument(

@@ -14,7 +14,10 @@
 #include <sys/socket.h>
 #include <time.h>
 
-enum { READ_SIZE = 1 << 18, SMALL_FRAME = 2 + 125, MAX_EVENTS = 256 };
+enum { READ_SIZE = 1 << 18, SMALL_FRAME = 2 + 125, LARGE_FRAME = 4 + 4096, MAX_EVENTS = 256, COMPRESSED_TEXT = 0xc1 };
+
+/* Fan-out: inflates a payload; which message is it? -1: none. */
+typedef int (*recognize)(int client, const char *payload, size_t length);
 
 struct client {
     int fd, watches_write;
@@ -23,10 +26,17 @@ struct client {
     uint64_t out_pos, out_end; /* bytes written so far; bytes it may write by now */
     uint64_t in_pos;           /* echo: bytes received so far */
     double answered;           /* echo: when something came last */
-    size_t *seen;              /* chat: bytes of each sender's stream received in this round */
+    size_t *seen;              /* chat: bytes of each sender's stream received in this round; fan-out: messages */
     int last_sender;           /* chat: whose frame came last; the next one is most likely theirs too */
-    size_t stashed;            /* chat: an incomplete frame at the end of the last read */
-    char stash[SMALL_FRAME];
+    const uint64_t *parts;     /* fan-out: where in `out` each round's share ends */
+    size_t counted;            /* fan-out: messages received in this round */
+    size_t stashed;            /* an incomplete frame at the end of the last read */
+    char *stash;
+};
+
+struct frame {
+    char *payload;
+    size_t length;
 };
 
 struct load {
@@ -35,9 +45,13 @@ struct load {
     const char **expected; /* chat: per sender, the frames one round must bring; echo: one cyclic stream */
     size_t *expected_len;
     size_t frame_out, frame_in; /* echo: bytes of one frame each way; 0 means chat */
-    uint64_t per_round, left, received;
+    uint64_t per_round, left, received, bytes;
+    recognize recognize;         /* fan-out: set */
+    int share, rounds, round;    /* fan-out: messages of a sender in a round; rounds until it starts over; this one */
+    int inflate_every;           /* fan-out: 0, or frames have a context, and every so manieth client inflates */
+    struct frame *known;         /* fan-out: per sender and message, the compressed payload that has been inflated */
     double elapsed, clock; /* the window so far; the time at the last wake */
-    char buffer[SMALL_FRAME + READ_SIZE], error[256];
+    char buffer[LARGE_FRAME + READ_SIZE], error[256];
 };
 
 static int fail(struct load *load, const char *format, ...) {
@@ -73,7 +87,13 @@ struct load *load_new(int clients, int senders) {
 }
 
 void load_free(struct load *load) {
-    for (int i = 0; i < load->clients; i++) free(load->client[i].seen);
+    for (int i = 0; i < load->clients; i++) {
+        free(load->client[i].seen);
+        free(load->client[i].stash);
+    }
+    if (load->known)
+        for (int i = 0; i < load->senders * load->share * load->rounds; i++) free(load->known[i].payload);
+    free(load->known);
     free(load->client);
     free(load->expected);
     free(load->expected_len);
@@ -91,6 +111,7 @@ void load_client(struct load *load, int index, int fd, const char *out, size_t o
     c->out_pos = c->out_end = position;
     c->in_pos = in_position;
     c->seen = calloc(load->senders, sizeof *c->seen);
+    c->stash = malloc(LARGE_FRAME);
     watch(load, c, 0, EPOLL_CTL_ADD);
 }
 
@@ -108,6 +129,22 @@ void load_echo(struct load *load, size_t frame_out, size_t frame_in, int in_flig
     load->frame_in = frame_in;
     for (int i = 0; i < load->clients; i++) load->client[i].out_end += (uint64_t)frame_out * in_flight;
 }
+
+/* Fan-out, in rounds: a sender has `rounds` times `share` messages, and all clients get all of them, compressed. The
+ * messages are numbered sender by sender. Without a context (`inflate_every` 0) equal messages are equal bytes: each
+ * is inflated when it is first seen, and then compared. */
+void load_fanout(struct load *load, int share, int rounds, int inflate_every, recognize recognize) {
+    load->share = share;
+    load->rounds = rounds;
+    load->round = -1;
+    load->inflate_every = inflate_every;
+    load->recognize = recognize;
+    load->known = calloc((size_t)load->senders * share * rounds, sizeof *load->known);
+    load->per_round = (uint64_t)load->clients * load->senders * share;
+}
+
+/* Where in a sender's bytes each of its shares ends, kept by the caller. */
+void load_parts(struct load *load, int index, const uint64_t *ends) { load->client[index].parts = ends; }
 
 static int write_some(struct load *load, struct client *c) {
     while (c->out_pos < c->out_end) {
@@ -128,10 +165,15 @@ static int write_some(struct load *load, struct client *c) {
 static int begin_round(struct load *load) {
     load->between_rounds = 0;
     load->left = load->per_round;
+    if (load->recognize) load->round = (load->round + 1) % load->rounds;
     for (int i = 0; i < load->clients; i++) {
         struct client *c = &load->client[i];
         memset(c->seen, 0, load->senders * sizeof *c->seen);
-        if (!load->frame_in) c->out_end += c->out_len;
+        c->counted = 0;
+        if (c->parts)
+            c->out_end += c->parts[load->round] - (load->round ? c->parts[load->round - 1] : 0);
+        else if (!load->frame_in)
+            c->out_end += c->out_len;
         if (write_some(load, c)) return -1;
     }
     return 0;
@@ -172,6 +214,62 @@ static int check_chat(struct load *load, struct client *c, const char *data, siz
     return 0;
 }
 
+/* The sender whose next message this payload is, by the bytes of a frame that has been inflated; -1: not seen yet. */
+static int sender_of_known(struct load *load, struct client *c, const char *payload, size_t length) {
+    for (int i = 0, sender = c->last_sender; i < load->senders; i++) {
+        if (c->seen[sender] < (size_t)load->share) {
+            struct frame *known = &load->known[(sender * load->rounds + load->round) * load->share + c->seen[sender]];
+            if (known->length == length && !memcmp(known->payload, payload, length)) return sender;
+        }
+        if (++sender == load->senders) sender = 0;
+    }
+    return -1;
+}
+
+/* The same, by inflating it; what it was is kept. */
+static int sender_inflated(struct load *load, struct client *c, const char *payload, size_t length) {
+    int message = load->recognize((int)(c - load->client), payload, length);
+    if (message < 0) return -1;
+    int sender = message / (load->share * load->rounds);
+    if ((size_t)message != (sender * load->rounds + load->round) * load->share + c->seen[sender]) return -1;
+    if (!load->inflate_every) {
+        struct frame *known = &load->known[message];
+        known->payload = realloc(known->payload, length);
+        memcpy(known->payload, payload, length);
+        known->length = length;
+    }
+    return sender;
+}
+
+static int check_fanout(struct load *load, struct client *c, const char *data, size_t length) {
+    int index = (int)(c - load->client);
+    while (length >= 4) {
+        const unsigned char *head = (const unsigned char *)data;
+        size_t header = head[1] == 126 ? 4 : 2, size = head[1] == 126 ? head[2] << 8 | head[3] : head[1];
+        if (head[0] != COMPRESSED_TEXT || head[1] > 126 || header + size > LARGE_FRAME)
+            return fail(load, "client %d: a frame with header %02x %02x instead of a compressed text of one frame",
+                        index, head[0], head[1]);
+        if (header + size > length) break;
+        if (!load->inflate_every || index % load->inflate_every == 0) {
+            int sender = load->inflate_every ? -1 : sender_of_known(load, c, data + header, size);
+            if (sender < 0) sender = sender_inflated(load, c, data + header, size);
+            if (sender < 0) return fail(load, "client %d: a message that was not the next of any sender", index);
+            c->last_sender = sender;
+            c->seen[sender]++;
+        }
+        if (c->counted++ == (size_t)load->share * load->senders)
+            return fail(load, "client %d: more messages than were sent", index);
+        load->left--;
+        load->received++;
+        load->bytes += header + size;
+        data += header + size;
+        length -= header + size;
+    }
+    c->stashed = length;
+    memcpy(c->stash, data, length);
+    return 0;
+}
+
 static int check_echo(struct load *load, struct client *c, const char *data, size_t length) {
     uint64_t before = c->in_pos / load->frame_in;
     if (c->in_pos + length > c->out_pos / load->frame_out * load->frame_in)
@@ -200,7 +298,8 @@ static int read_some(struct load *load, struct client *c) {
     if (n < 0 && errno == EAGAIN) return 0;
     if (n < 0) return fail(load, "receiving from the server: %s", strerror(errno));
     if (n == 0) return fail(load, "client %d: the server closed the connection", (int)(c - load->client));
-    return load->frame_in ? check_echo(load, c, data, n) : check_chat(load, c, data, c->stashed + n);
+    if (load->frame_in) return check_echo(load, c, data, n);
+    return (load->recognize ? check_fanout : check_chat)(load, c, data, c->stashed + n);
 }
 
 /* An echo that is lost stops its client, and nobody else. */
@@ -219,7 +318,7 @@ int load_run(struct load *load, double seconds, double cap) {
     struct epoll_event events[MAX_EVENTS];
     double start = now(), last = start;
     load->clock = start;
-    load->received = 0;
+    load->received = load->bytes = 0;
     for (int i = 0; i < load->clients; i++) load->client[i].answered = start;
     if (load->between_rounds && begin_round(load)) return -1;
     for (;;) {
@@ -248,5 +347,6 @@ int load_run(struct load *load, double seconds, double cap) {
 }
 
 uint64_t load_received(struct load *load) { return load->received; }
+uint64_t load_bytes(struct load *load) { return load->bytes; } /* fan-out: of the frames received */
 double load_elapsed(struct load *load) { return load->elapsed; }
 const char *load_error(struct load *load) { return load->error; }

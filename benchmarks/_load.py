@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Protocol, Self
 
 TEXT, BINARY = 0x81, 0x82  # first byte of an unfragmented frame
+RSV1 = 0x40  # its bit for "compressed" (RFC 7692, section 6)
 SMALL = 125  # bytes of the largest payload whose length fits the second byte
 CONNECT_TIMEOUT = 10.0
+RECOGNIZE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t)
 # The example of RFC 6455, section 1.3: a key and the answer to it.
 KEY, ACCEPT = b"dGhlIHNhbXBsZSBub25jZQ==", b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
@@ -64,6 +66,7 @@ def build_library() -> ctypes.CDLL:
     handle, count, size, number, text = (
         ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t, ctypes.c_uint64, ctypes.c_char_p,
     )  # fmt: skip
+    ends = ctypes.POINTER(ctypes.c_uint64)
     for name, result, arguments in (
         ("load_new", handle, [count, count]),
         ("load_free", None, [handle]),
@@ -71,8 +74,11 @@ def build_library() -> ctypes.CDLL:
         ("load_expect", None, [handle, count, text, size]),
         ("load_rounds", None, [handle, number]),
         ("load_echo", None, [handle, size, size, count]),
+        ("load_fanout", None, [handle, count, count, count, RECOGNIZE]),
+        ("load_parts", None, [handle, count, ends]),
         ("load_run", count, [handle, ctypes.c_double, ctypes.c_double]),
         ("load_received", number, [handle]),
+        ("load_bytes", number, [handle]),
         ("load_elapsed", ctypes.c_double, [handle]),
         ("load_error", text, [handle]),
     ):
@@ -86,6 +92,9 @@ class Window:
     """What was counted in one measured stretch of time (seconds)."""
 
     messages: int
+    wire: int
+    """Bytes of the frames received; 0 where only messages are counted."""
+
     elapsed: float
     cpu: float
     """Seconds of processor time (user and system) the load generator itself took."""
@@ -100,19 +109,38 @@ class Script(Protocol):
     greeting: bytes
     """The frame every client gets before anything is sent; empty: none."""
 
+    offer: str
+    """What the clients offer as `Sec-WebSocket-Extensions`; empty: nothing."""
+
+    def accepts(self, answer: str) -> bool:
+        """Whether this is what the server must answer to the offer."""
+        ...
+
     def load(self, library: ctypes.CDLL, fds: list[int]) -> int:
         """Hand the prepared bytes to a new `struct load` and return it."""
         ...
 
 
-def _connect(port: int, path: str) -> tuple[socket.socket, bytes]:
+class Uncompressed:
+    """The part of a `Script` that offers nothing."""
+
+    offer = ""
+
+    def accepts(self, answer: str) -> bool:
+        """See `Script`."""
+        return not answer
+
+
+def _connect(port: int, path: str, script: Script) -> tuple[socket.socket, bytes]:
     """Open one WebSocket; the socket and what came after the head of the answer."""
+    offer = f"Sec-WebSocket-Extensions: {script.offer}\r\n" if script.offer else ""
     connection = socket.create_connection(("127.0.0.1", port), timeout=CONNECT_TIMEOUT)
     # What every WebSocket client does, browsers too; without it Nagle's algorithm would be what is measured.
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.sendall(
         b"GET %b HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Key: %b\r\nSec-WebSocket-Version: 13\r\n\r\n" % (path.encode("ascii"), port, KEY)
+        b"Sec-WebSocket-Key: %b\r\nSec-WebSocket-Version: 13\r\n%b\r\n"
+        % (path.encode("ascii"), port, KEY, offer.encode("ascii"))
     )
     received = b""
     while b"\r\n\r\n" not in received:
@@ -121,7 +149,10 @@ def _connect(port: int, path: str) -> tuple[socket.socket, bytes]:
             raise LoadError(f"the server closed the connection in the handshake after {received!r}")
         received += data
     head, _, rest = received.partition(b"\r\n\r\n")
-    if b" 101 " not in head.split(b"\r\n")[0] or ACCEPT not in head or b"extensions" in head.lower():
+    status, *lines = head.split(b"\r\n")
+    answers = [line.partition(b":")[2] for line in lines if line.lower().startswith(b"sec-websocket-extensions:")]
+    answer = b",".join(answers).decode("latin-1").strip()
+    if b" 101 " not in status or ACCEPT not in head or not script.accepts(answer):
         raise LoadError(f"the server answered the handshake with {head!r}")
     return connection, rest
 
@@ -145,7 +176,7 @@ class Clients:
             raise
 
     def _open(self, port: int, path: str) -> bytes:
-        connection, rest = _connect(port, path)
+        connection, rest = _connect(port, path, self._script)
         self._sockets.append(connection)
         return rest
 
@@ -166,7 +197,12 @@ class Clients:
         cpu = time.process_time() - cpu
         if failed:
             raise LoadError(self._library.load_error(self._load).decode("utf-8", "replace"))
-        return Window(self._library.load_received(self._load), self._library.load_elapsed(self._load), cpu)
+        return Window(
+            messages=self._library.load_received(self._load),
+            wire=self._library.load_bytes(self._load),
+            elapsed=self._library.load_elapsed(self._load),
+            cpu=cpu,
+        )
 
     def close(self) -> None:
         for connection in self._sockets:

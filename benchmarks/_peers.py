@@ -1,8 +1,8 @@
 """The servers that are compared: how each is found, its version, and how it is started; what is missing says why.
 
 One `Peer` per row of the tables, in the order of the tables. Adding one means a small server in `peers/` (it takes
-`chat CLIENTS` or `echo` and prints its port) and an entry here; nothing else of the benchmarks knows a peer by name,
-but for `BASELINE`.
+`chat CLIENTS` or `echo`, with compression also `fanout CLIENTS COMPRESSOR`, and prints its port) and an entry here;
+nothing else of the benchmarks knows a peer by name, but for `BASELINE` and the few with compression in `deflate.py`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Found:
 
     version: str
     command: tuple[str, ...]
-    """The benchmark appends what the server is to do: `chat CLIENTS` or `echo`."""
+    """The benchmark appends what the server is to do, for example `chat CLIENTS`."""
 
     options: tuple[str, ...] = ()
     """What comes after that."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 NOISE = 0.1
 MILLION = 1_000_000
 SMALL_RATIO = 0.1
+KIB = 1024
 
 
 def _quantity(rate: float) -> str:
@@ -45,14 +46,15 @@ def baseline_rate(results: Sequence[Result]) -> float | None:
     return None
 
 
-def _row(result: Result, baseline: float | None) -> list[str]:
+def _row(result: Result, baseline: float | None, *, compressed: bool) -> list[str]:
+    others = [""] * (6 if compressed else 4)
     if result.missing:
-        return [result.peer.title, f"missing: {result.missing}", "", "", "", ""]
+        return [result.peer.title, f"missing: {result.missing}", *others]
     if result.failed:
-        return [result.peer.title, f"FAILED: {result.failed}", "", "", "", ""]
+        return [result.peer.title, f"FAILED: {result.failed}", *others]
     rates = [sample.rate for sample in result.samples]
     valid = all(sample.is_valid for sample in result.samples)
-    return [
+    row = [
         result.peer.title,
         _quantity(_rate(result)) + ("" if valid else " (not valid)"),
         f"{_quantity(min(rates))} - {_quantity(max(rates))}",
@@ -60,6 +62,12 @@ def _row(result: Result, baseline: float | None) -> list[str]:
         f"{median(sample.server_share for sample in result.samples):.0%}",
         f"{median(sample.load_share for sample in result.samples):.0%}",
     ]
+    if compressed:
+        row += [
+            f"{median(sample.frame_size for sample in result.samples):,.0f}",
+            f"{median(sample.loaded_memory for sample in result.samples) / KIB:,.1f}",
+        ]
+    return row
 
 
 def _notes(results: Sequence[Result]) -> list[str]:
@@ -86,6 +94,8 @@ def table(workload: Workload, results: Sequence[Result], settings: Settings) -> 
     """One workload as Markdown."""
     baseline = baseline_rate(results)
     head = ["server", "messages/s", "min - max", "ratio to Bun", "server CPU", "generator CPU"]
+    if workload.compressed:
+        head += ["bytes/message", "KiB/connection"]
     lines = [
         f"### {workload.title}",
         "",
@@ -97,7 +107,7 @@ def table(workload: Workload, results: Sequence[Result], settings: Settings) -> 
         "| " + " | ".join(head) + " |",
         "|---" + "|---:" * (len(head) - 1) + "|",
     ]
-    lines += ["| " + " | ".join(_row(result, baseline)) + " |" for result in results]
+    lines += ["| " + " | ".join(_row(result, baseline, compressed=workload.compressed)) + " |" for result in results]
     lines += ["", *(f"- {note}" for note in _notes(results))]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from _bench import Workload
 from _command import parser, positive, run
-from _load import TEXT, client_frame, server_frame
+from _load import TEXT, Uncompressed, client_frame, server_frame
 
 if TYPE_CHECKING:
     import ctypes
@@ -35,7 +35,7 @@ PHRASES = (
 NAMES = ("Ada", "Boris", "Carla", "Dimitri", "Esther", "Felix", "Greta", "Hassan", "Ines", "Jonas", "Kim", "Lea")
 
 
-class Chat:
+class Chat(Uncompressed):
     """A room full of clients that all talk at once (`_load.Script`)."""
 
     def __init__(self, clients: int, burst: int) -> None:

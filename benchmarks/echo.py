@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from _bench import Workload
 from _command import parser, positive, run
-from _load import BINARY, TEXT, client_frame, server_frame
+from _load import BINARY, TEXT, Uncompressed, client_frame, server_frame
 
 if TYPE_CHECKING:
     import ctypes
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 VARIETY = 1 << 20
 
 
-class Echo:
+class Echo(Uncompressed):
     """Clients that each wait for their own messages (`_load.Script`)."""
 
     def __init__(self, clients: int, size: int, in_flight: int, *, text: bool) -> None:

@@ -1,6 +1,7 @@
 // Bun's own server, as in bench/websocket-server/chat-server.bun.js of its repository: native topics, publish to
-// self, no compression. Started by the benchmarks with `chat CLIENTS` or `echo`; prints its port.
-const [work, count] = process.argv.slice(2);
+// self; compressed only for `fanout`. Started by the benchmarks with `chat CLIENTS`, `echo` or
+// `fanout CLIENTS COMPRESSOR`; prints its port.
+const [work, count, compressor] = process.argv.slice(2);
 let missing = Number(count);
 
 const chat = {
@@ -22,6 +23,18 @@ const echo = {
   },
 };
 
+const fanout = {
+  publishToSelf: true,
+  perMessageDeflate: compressor === "shared" ? true : { compress: compressor, decompress: compressor },
+  open(ws) {
+    ws.subscribe("room");
+    if (--missing === 0) server.publish("room", "ready", false);
+  },
+  message(ws, text) {
+    if (ws.publishText("room", text, true) === 0) throw new Error("a message was dropped");
+  },
+};
+
 const server = Bun.serve({
   hostname: "127.0.0.1",
   port: 0,
@@ -29,6 +42,6 @@ const server = Bun.serve({
     const name = new URL(request.url).searchParams.get("name");
     if (!server.upgrade(request, { data: { name } })) return new Response("WebSockets only", { status: 400 });
   },
-  websocket: work === "chat" ? chat : echo,
+  websocket: { chat, echo, fanout }[work],
 });
 console.log(server.port);

@@ -1,16 +1,26 @@
 """trio_bunws, written as its README teaches: `def` handlers, a topic, `publish_to_self`.
 
-Started by the benchmarks with `chat CLIENTS` or `echo`; prints its port.
+Started by the benchmarks with `chat CLIENTS`, `echo` or `fanout CLIENTS COMPRESSOR`; prints its port.
 """
 
 from __future__ import annotations
 
 import sys
 from functools import partial
+from typing import cast
 
 import trio
 
-from trio_bunws import Request, Response, Server, ServerWebSocket, WebSocketHandler, serve
+from trio_bunws import (
+    Compressor,
+    PerMessageDeflate,
+    Request,
+    Response,
+    Server,
+    ServerWebSocket,
+    WebSocketHandler,
+    serve,
+)
 
 
 def fetch(request: Request, server: Server[str]) -> Response | None:
@@ -43,10 +53,37 @@ def echo() -> WebSocketHandler[str]:
     return WebSocketHandler(message=message)
 
 
+def fanout(clients: int, compressor: Compressor) -> WebSocketHandler[str]:
+    missing = clients
+
+    def opened(ws: ServerWebSocket[str]) -> None:
+        nonlocal missing
+        ws.subscribe("room")
+        missing -= 1
+        if missing == 0:
+            ws.publish_text("room", "ready")
+
+    def message(ws: ServerWebSocket[str], text: str) -> None:
+        if ws.publish_text("room", text, compress=True) == 0:
+            raise RuntimeError("a message was dropped")
+
+    deflate = PerMessageDeflate(compress=compressor, decompress=compressor)
+    return WebSocketHandler(open=opened, text=message, publish_to_self=True, per_message_deflate=deflate)
+
+
+def handler() -> WebSocketHandler[str]:
+    match sys.argv[1:]:
+        case ["chat", clients]:
+            return chat(int(clients))
+        case ["fanout", clients, compressor]:
+            return fanout(int(clients), cast("Compressor", compressor))
+        case _:
+            return echo()
+
+
 async def main() -> None:
-    handler = chat(int(sys.argv[2])) if sys.argv[1] == "chat" else echo()
     async with trio.open_nursery() as nursery:
-        server: Server[str] = await nursery.start(partial(serve, fetch, handler, port=0))
+        server: Server[str] = await nursery.start(partial(serve, fetch, handler(), port=0))
         print(server.port, flush=True)
 
 

@@ -1,14 +1,18 @@
 // Node's ws, the way its README broadcasts ("Server broadcast"): a loop over all clients with send(). Compression is
-// off by default and left so. Started by the benchmarks with `chat CLIENTS` or `echo`; prints its port.
+// off by default and left so, but for `fanout`; there its default, with context takeover, is `dedicated`. Started by the
+// benchmarks with `chat CLIENTS`, `echo` or `fanout CLIENTS COMPRESSOR`; prints its port.
 const { WebSocket, WebSocketServer } = require("ws");
 
-const [work, count] = process.argv.slice(2);
-const server = new WebSocketServer({ host: "127.0.0.1", port: 0 }, () => console.log(server.address().port));
+const [work, count, compressor] = process.argv.slice(2);
+const shared = { serverNoContextTakeover: true, clientNoContextTakeover: true };
+const perMessageDeflate = work === "fanout" && (compressor === "shared" ? shared : true);
+const options = { host: "127.0.0.1", port: 0, perMessageDeflate };
+const server = new WebSocketServer(options, () => console.log(server.address().port));
 let missing = Number(count);
 
-function broadcast(text) {
+function broadcast(data, options) {
   server.clients.forEach((client) => {
-    if (client.readyState === WebSocket.OPEN) client.send(text);
+    if (client.readyState === WebSocket.OPEN) client.send(data, options);
   });
 }
 
@@ -22,4 +26,9 @@ function echo(ws) {
   ws.on("message", (message, isBinary) => ws.send(message, { binary: isBinary }));
 }
 
-server.on("connection", work === "chat" ? chat : echo);
+function fanout(ws) {
+  ws.on("message", (message, isBinary) => broadcast(message, { binary: isBinary }));
+  if (--missing === 0) broadcast("ready", { compress: false });
+}
+
+server.on("connection", { chat, echo, fanout }[work]);
