@@ -117,7 +117,7 @@ def _busy_seconds(core: int) -> float:
 
 
 @contextmanager
-def _server(found: Found, arguments: tuple[str, ...], settings: Settings) -> Iterator[tuple[int, int]]:
+def running_server(found: Found, arguments: tuple[str, ...], settings: Settings) -> Iterator[tuple[int, int]]:
     """A running server: its process id and port. If the block fails, what it wrote to stderr is shown."""
     with tempfile.TemporaryFile("w+", errors="replace") as errors:
         os.sched_setaffinity(0, {settings.server_core})  # for the server to inherit
@@ -164,7 +164,7 @@ def _stop(process: subprocess.Popen[str]) -> None:
 
 def _measure(library: ctypes.CDLL, found: Found, workload: Workload, settings: Settings) -> Sample:
     with ExitStack() as stack:
-        pid, port = stack.enter_context(_server(found, workload.arguments, settings))
+        pid, port = stack.enter_context(running_server(found, workload.arguments, settings))
         alone = _memory(pid)
         clients = stack.enter_context(Clients(library, port, workload.script))
         opened = _memory(pid)

@@ -67,8 +67,8 @@ def _python(script: str, distributions: tuple[str, ...], *options: str) -> Found
     return Found(", ".join(versions), (sys.executable, str(PEERS / script)), options)
 
 
-def _bunws() -> Found:
-    """The package beside this folder, installed or not."""
+def bunws(script: str = "bunws_server.py") -> Found:
+    """The package beside this folder, installed or not, with a server of `peers/`."""
     path = os.pathsep.join(filter(None, (str(HERE.parent), os.environ.get("PYTHONPATH"))))
     environment = {"PYTHONPATH": path}
     check = "from trio_bunws import Request, Response, Server, ServerWebSocket, WebSocketHandler, serve"
@@ -81,9 +81,7 @@ def _bunws() -> Found:
         label = f"trio_bunws {version('trio_bunws')}"
     except PackageNotFoundError:
         label = "trio_bunws from this folder"
-    return Found(
-        f"{label}, trio {version('trio')}", (sys.executable, str(PEERS / "bunws_server.py")), environment=environment
-    )
+    return Found(f"{label}, trio {version('trio')}", (sys.executable, str(PEERS / script)), environment=environment)
 
 
 def _node_modules() -> Path:
@@ -126,7 +124,7 @@ def _ws() -> Found:
 
 
 ALL = (
-    Peer("trio_bunws", "**trio_bunws**", _bunws),
+    Peer("trio_bunws", "**trio_bunws**", bunws),
     Peer("bun", "Bun", _bun),
     Peer("ws", "Node ws", _ws),
     Peer("picows", "picows (uvloop)", partial(_python, "picows_server.py", ("picows", "uvloop"))),

@@ -36,24 +36,26 @@ INFLATE_EVERY = 50
 TAIL = b"\x00\x00\xff\xff"
 SETTINGS = ("shared", "dedicated")
 PEERS = ("trio_bunws", "bun", "ws")
-WORDS = """
-about above after again against all already also although always and another any anyone around asked away back because
-been before began behind being below better between big both branch bring broken bug build called came can careful
-change check clear close code coffee come could customer deploy did different does done down draft during each early
-else end engineer enough even evening every example expected fact far feature few figures file find first fix follow
-for found from full further gave get give going good great group had half hand happened has have head hear help her
-here high him his hold hour how idea important in inside instead into issue it its just keep kind knew know large last
-late later least left less let like line list little long look lost made mail make many matter maybe me mean meeting
-might minute moment monday month more morning most much must my name near need never new next night no not nothing now
-number of off often old on once one only open or order other our out over own page part people perhaps place plan point
-possible problem pull question quite rather read ready really release request result review right room run said same
-saw say screen second see seems send sent server set several she should show side since slow small so some something
-soon start still stop such sure take talk team tell test than that the their them then there these they thing think
-this those though three through thursday time to today together told tomorrow too took tried true try turn two under
-understand until up upon us use used user version very wait want was way we week weekend well went were what when where
-whether which while who whole why will window with within without word work worked would write wrong year yes yesterday
-yet you your
-""".split()
+VOCABULARY = (
+    "about above after again against all already also although always and another any anyone around asked away back "
+    "because been before began behind being below better between big both branch bring broken bug build called came "
+    "can careful change check clear close code coffee come could customer deploy did different does done down draft "
+    "during each early else end engineer enough even evening every example expected fact far feature few figures "
+    "file find first fix follow for found from full further gave get give going good great group had half hand "
+    "happened has have head hear help her here high him his hold hour how idea important in inside instead into "
+    "issue it its just keep kind knew know large last late later least left less let like line list little long "
+    "look lost made mail make many matter maybe me mean meeting might minute moment monday month more morning most "
+    "much must my name near need never new next night no not nothing now number of off often old on once one only "
+    "open or order other our out over own page part people perhaps place plan point possible problem pull question "
+    "quite rather read ready really release request result review right room run said same saw say screen second "
+    "see seems send sent server set several she should show side since slow small so some something soon start "
+    "still stop such sure take talk team tell test than that the their them then there these they thing think this "
+    "those though three through thursday time to today together told tomorrow too took tried true try turn two "
+    "under understand until up upon us use used user version very wait want was way we week weekend well went were "
+    "what when where whether which while who whole why will window with within without word work worked would write "
+    "wrong year yes yesterday yet you your"
+)
+WORDS = VOCABULARY.split()
 NAMES = ("Ada Lovelace", "Boris Petrov", "Carla Núñez", "Dimitri Ioannou", "Esther Adeyemi", "Felix Baumgärtner")
 
 
@@ -65,7 +67,7 @@ def _chat_message(rng: random.Random, speaker: int, number: int) -> bytes:
         "id": f"{rng.getrandbits(128):032x}",
         "room": "general",
         "sequence": number,
-        "sent_at": f"2026-11-21T{number // 60 % 24:02}:{number % 60:02}:{rng.randrange(60):02}.{rng.randrange(1000):03}Z",
+        "sent_at": f"2026-11-21T09:{number % 60:02}:{rng.randrange(60):02}.{rng.randrange(1000):03}Z",
         "author": {
             "id": 48_000 + speaker,
             "name": name,

@@ -1,5 +1,7 @@
-"""Other people's WebSocket clients, each a small program, and what runs them and the chat for the tests.
+"""Other people's WebSocket clients and servers, each a small program, and what runs them for the tests.
 
 A client program takes the socket's URL; each line of its input is sent as a text message, each text message received
-is a line of its output, and the end of the input closes the connection. Its last line is the close code.
+is a line of its output, and the end of the input closes the connection. Its last line is the close code. A server
+program prints the port where it listens, and sends every message back. After that both take JSON: how to compress, in
+the words of their library; without it, as the library does by itself (servers that do not are told to).
 """

@@ -1,7 +1,8 @@
 // A client program on Bun's own WebSocket: what such a program does is told in __init__.py.
 import { createInterface } from "node:readline";
 
-const socket = new WebSocket(process.argv[2]);
+const [url, compression = "{}"] = process.argv.slice(2);
+const socket = new WebSocket(url, JSON.parse(compression));
 socket.onopen = () => {
   const input = createInterface({ input: process.stdin });
   input.on("line", (line) => socket.send(line));

@@ -167,6 +167,10 @@ class Client:
         while (event := await self._event())["type"] != "rooms" or event["rooms"] != counts:
             pass
 
+    async def hear_line(self) -> str:
+        """Return the next text message, whatever it is."""
+        return await self._line()
+
     async def leave(self) -> None:
         """End the input, so that the program closes the connection."""
         assert self.process.stdin is not None
@@ -197,9 +201,11 @@ class Client:
 
 
 @asynccontextmanager
-async def running_client(command: Sequence[str], url: str) -> AsyncGenerator[Client]:
+async def running_client(command: Sequence[str], url: str, *compression: str) -> AsyncGenerator[Client]:
     """Run a client program in the block."""
-    process = await trio.lowlevel.open_process([*command, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = await trio.lowlevel.open_process(
+        [*command, url, *compression], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     assert process.stdin is not None
     assert process.stdout is not None
     async with process.stdin, process.stdout:
@@ -211,22 +217,47 @@ async def running_client(command: Sequence[str], url: str) -> AsyncGenerator[Cli
                 await process.wait()
 
 
+@contextmanager
+def running_echo(command: Sequence[str], *compression: str) -> Generator[int]:
+    """Run a server program in the block, and give its port."""
+    with subprocess.Popen([*command, *compression], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield int(first_line(process))
+        finally:
+            process.kill()
+
+
 def python_client(name: str) -> list[str]:
     """Return the command of a client program in Python."""
-    return [sys.executable, str(HERE / f"{name}_client.py")]
+    return python_program(f"{name}_client")
 
 
 def node_client(name: str) -> list[str]:
     """Return the command of a client program for Node, or skip the test."""
-    node = shutil.which("node")
-    if node is None or not (HERE / "node_modules" / name).is_dir():
-        pytest.skip(f"needs Node, and `npm install` in tests/interop for {name}")
-    return [node, str(HERE / f"{name}_client.mjs")]
+    return node_program(name, "client")
 
 
 def bun_client() -> list[str]:
     """Return the command of the client program for Bun, or skip the test."""
+    return bun_program("client")
+
+
+def python_program(name: str) -> list[str]:
+    """Return the command of a program in Python."""
+    return [sys.executable, str(HERE / f"{name}.py")]
+
+
+def node_program(name: str, role: str) -> list[str]:
+    """Return the command of a package's program for Node, or skip the test."""
+    node = shutil.which("node")
+    if node is None or not (HERE / "node_modules" / name).is_dir():
+        pytest.skip(f"needs Node, and `npm install` in tests/interop for {name}")
+    return [node, str(HERE / f"{name}_{role}.mjs")]
+
+
+def bun_program(role: str) -> list[str]:
+    """Return the command of a program for Bun, or skip the test."""
     bun = HERE / "node_modules" / "bun" / "bin" / "bun.exe"  # its name on every system
     if not bun.is_file():
         pytest.skip("needs Bun: `npm install` in tests/interop")
-    return [str(bun), str(HERE / "bun_client.mjs")]
+    return [str(bun), str(HERE / f"bun_{role}.mjs")]

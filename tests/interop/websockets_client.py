@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
 
 async def send(ws: ClientConnection) -> None:
@@ -17,9 +19,10 @@ async def send(ws: ClientConnection) -> None:
     await ws.close()
 
 
-async def main(url: str) -> None:
+async def main(url: str, compression: str = "") -> None:
     """Print what comes, and at last the close code."""
-    async with connect(url, proxy=None) as ws:
+    extensions = [ClientPerMessageDeflateFactory(**json.loads(compression))] if compression else None
+    async with connect(url, proxy=None, compression=None if extensions else "deflate", extensions=extensions) as ws:
         sending = asyncio.create_task(send(ws))
         async for message in ws:
             print(message, flush=True)  # noqa: T201  # the program's output
@@ -27,4 +30,4 @@ async def main(url: str) -> None:
         sending.cancel()
 
 
-asyncio.run(main(sys.argv[1]))
+asyncio.run(main(*sys.argv[1:]))

@@ -2,7 +2,8 @@
 import { createInterface } from "node:readline";
 import WebSocket from "ws";
 
-const socket = new WebSocket(process.argv[2]);
+const [url, compression = "{}"] = process.argv.slice(2);
+const socket = new WebSocket(url, JSON.parse(compression));
 socket.on("open", () => {
   const input = createInterface({ input: process.stdin });
   input.on("line", (line) => socket.send(line));
