@@ -14,7 +14,7 @@ from wsproto.extensions import Extension
 from wsproto.frame_protocol import CloseReason, Opcode, RsvBits
 
 from trio_bunws._options import PerMessageDeflate
-from trio_bunws._wire.deflate import BrokenData, Deflater, Inflater, TooLong
+from trio_bunws._wire.deflate import MAX_BITS, BrokenData, Deflater, Inflater, TooLong
 from trio_bunws._wire.frames import TEXT, binary_frame, compressed_frame, text_frame
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from wsproto.frame_protocol import FrameDecoder, FrameProtocol
 
 NAME: Final = "permessage-deflate"
-MAX_BITS: Final = 15
-"""Of a window: 32 KiB, and what holds where nothing else was agreed on."""
 
 _COMPRESSOR_BITS: Final = {"3KB": 9, "4KB": 9, "8KB": 10, "16KB": 11, "32KB": 12, "64KB": 13, "128KB": 14}
 """The window of a compressor, by its name; `MAX_BITS` for others. All that it takes is much more than its window."""
@@ -128,7 +126,7 @@ def make_offer(config: bool | PerMessageDeflate) -> str:
 
 
 def accept_answer(answer: str, config: bool | PerMessageDeflate) -> Agreement | None:
-    """Return what a server's ``Sec-WebSocket-Extensions`` means to the client that made the offer; None: no compression.
+    """Return what a server's ``Sec-WebSocket-Extensions`` means to the client; None: no compression.
 
     Raises:
         ValueError: if the answer does not belong to the offer; its text says what the server did.
@@ -161,9 +159,14 @@ def _names(config: bool | PerMessageDeflate) -> tuple[str, str]:
     """Return the names of compressor and decompressor, without a bool; "disable" for both: no compression."""
     if isinstance(config, bool):
         config = PerMessageDeflate(compress=config, decompress=config)
-    names = {True: "shared", False: "disable"}
-    compress, decompress = (names.get(name, name) for name in (config.compress, config.decompress))
+    compress, decompress = map(_name, (config.compress, config.decompress))
     return compress, "shared" if decompress == "disable" != compress else decompress
+
+
+def _name(value: bool | str) -> str:
+    if isinstance(value, bool):
+        return "shared" if value else "disable"
+    return value
 
 
 def _elements(header: str) -> Iterator[str]:
@@ -187,13 +190,16 @@ def _read(element: str) -> _Parameters | None:
         key, equals, value = parameter.partition("=")
         if key in found:
             return None
-        if key in _FLAGS and not equals:
-            found[key] = True
-        elif key in _WINDOWS and (not equals or _BITS.fullmatch(value)):
+        if (key in _FLAGS and not equals) or (key in _WINDOWS and (not equals or _BITS.fullmatch(value))):
             found[key] = int(value or 0)
         else:
             return None
-    return _Parameters(**found)
+    return _Parameters(
+        "server_no_context_takeover" in found,
+        "client_no_context_takeover" in found,
+        found.get("server_max_window_bits"),
+        found.get("client_max_window_bits"),
+    )
 
 
 def inflater(agreement: Agreement, *, client: bool) -> Inflater:
@@ -224,10 +230,10 @@ class Outbound:
     Memory: a compressor, from the first compressed message on.
     """
 
-    __slots__ = ("_deflater", "_least", "group", "min_size", "takeover")
+    __slots__ = ("__weakref__", "_deflater", "_least", "group", "min_size", "takeover")
 
     def __init__(self, window_bits: int, *, takeover: bool, min_size: int) -> None:
-        """`window_bits`: 8 to 15. `takeover`: messages refer to those before. `min_size`: bytes; shorter ones are plain."""
+        """`window_bits`: 8 to 15. `takeover`: messages refer to others. `min_size`: bytes; shorter ones stay plain."""
         self._deflater: Final = Deflater(window_bits, takeover=takeover)
         self._least: Final = max(min_size, 1)
         self.min_size: Final = min_size
@@ -244,20 +250,22 @@ class Outbound:
 
 
 class PerMessageDeflateExtension(Extension):
-    """Inflates a peer's messages for wsproto; what was agreed on is settled before.
-
-    You must set `room` before the first frame of each message.
-    """
+    """Inflates a peer's messages for wsproto; what was agreed on is settled before."""
 
     name = NAME
 
     def __init__(self, inflater: Inflater) -> None:
         self._inflater: Final = inflater
-        self.room = 0
-        """How many bytes the message may still inflate to."""
         self._compressed = False
-        """Whether the message being received is compressed; its first frame says so."""
+        """Whether the message being received is; its first frame says so."""
         self._is_control = False
+        self._inflated = 0
+        self.limit = 0
+        """Bytes that the message may inflate to; to be set before each of its frames."""
+        self.end = b""
+        """The last two bytes of what it has inflated to so far."""
+        self.error: BrokenData | TooLong | None = None
+        """What was wrong with it, which wsproto does not tell."""
 
     def enabled(self) -> bool:
         """Tell wsproto to ask this extension."""
@@ -274,30 +282,35 @@ class PerMessageDeflateExtension(Extension):
         rsv: RsvBits,
         payload_length: int,
     ) -> CloseReason | RsvBits:
-        """Allow the first reserved bit at the beginning of a message."""
+        """Allow the first reserved bit where a message begins."""
         del proto, payload_length
         self._is_control = opcode.iscontrol()
         if self._is_control or opcode is Opcode.CONTINUATION:
-            return RsvBits(False, False, False)
+            return RsvBits(rsv1=False, rsv2=False, rsv3=False)
         self._compressed = rsv.rsv1
-        return RsvBits(True, False, False)
+        self._inflated = 0
+        self.end = b""
+        return RsvBits(rsv1=True, rsv2=False, rsv3=False)
 
     def frame_inbound_payload_data(self, proto: FrameDecoder | FrameProtocol, data: bytes) -> bytes | CloseReason:
         """Inflate a piece of a frame."""
         del proto
-        return self._take(data, final=False) if self._compressed and not self._is_control else data
+        return self._inflate(data, final=False) if self._compressed and not self._is_control else data
 
     def frame_inbound_complete(self, proto: FrameDecoder | FrameProtocol, fin: bool) -> bytes | CloseReason | None:
-        """End a message with its last frame."""
+        """Inflate the rest of a message with its last frame."""
         del proto
-        return self._take(b"", final=True) if fin and self._compressed and not self._is_control else None
+        return self._inflate(b"", final=True) if fin and self._compressed and not self._is_control else None
 
-    def _take(self, data: bytes, *, final: bool) -> bytes | CloseReason:
+    def _inflate(self, data: bytes, *, final: bool) -> bytes | CloseReason:
         try:
-            inflated = self._inflater.finish(self.room) if final else self._inflater.inflate(data, self.room)
-        except BrokenData:
+            inflated = self._inflater.inflate(data, self.limit - self._inflated, final=final)
+        except BrokenData as exc:
+            self.error = exc
             return CloseReason.INVALID_FRAME_PAYLOAD_DATA
-        except TooLong:
+        except TooLong as exc:
+            self.error = exc
             return CloseReason.MESSAGE_TOO_BIG
-        self.room -= len(inflated)
+        self._inflated += len(inflated)
+        self.end = (self.end + inflated[-2:])[-2:]
         return inflated

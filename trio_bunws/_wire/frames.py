@@ -69,7 +69,7 @@ def text_frame(payload: bytes) -> bytes:
     length = len(payload)
     if length <= MAX_SHORT:
         return _TEXT_HEADERS[length] + payload
-    return _long_header(TEXT, length) + payload
+    return header(FIN | TEXT, length) + payload
 
 
 def binary_frame(payload: bytes) -> bytes:
@@ -77,7 +77,7 @@ def binary_frame(payload: bytes) -> bytes:
     length = len(payload)
     if length <= MAX_SHORT:
         return _BINARY_HEADERS[length] + payload
-    return _long_header(BINARY, length) + payload
+    return header(FIN | BINARY, length) + payload
 
 
 def compressed_frame(payload: bytes, opcode: int) -> bytes:
@@ -85,14 +85,16 @@ def compressed_frame(payload: bytes, opcode: int) -> bytes:
     length = len(payload)
     if length <= MAX_SHORT:
         return _COMPRESSED_HEADERS[opcode][length] + payload
-    return _long_header(RSV1 | opcode, length) + payload
+    return header(FIN | RSV1 | opcode, length) + payload
 
 
-def _long_header(opcode: int, length: int) -> bytes:
-    """Return the header of a payload of more than 125 bytes; `opcode` may bring reserved bits."""
+def header(first: int, length: int) -> bytes:
+    """Return the header of a frame without a mask, given its first byte and the length of its payload."""
+    if length <= MAX_SHORT:
+        return bytes((first, length))
     if length < 1 << 16:
-        return bytes((FIN | opcode, TWO_BYTES)) + length.to_bytes(2)
-    return bytes((FIN | opcode, EIGHT_BYTES)) + length.to_bytes(8)
+        return bytes((first, TWO_BYTES)) + length.to_bytes(2)
+    return bytes((first, EIGHT_BYTES)) + length.to_bytes(8)
 
 
 def ping_frame(payload: bytes) -> bytes:
@@ -177,10 +179,17 @@ def mask_frame(frame: bytes, key: bytes) -> bytes:
     return b"".join((bytes((first, MASKED | length)), frame[2:start], key, unmask(frame[start:], key)))
 
 
-def _first_byte_error(first: int) -> str:
-    """Tell what is wrong with a frame's first byte in any case; "" if nothing."""
+def take_apart(frame: bytes) -> tuple[bytes, int]:
+    """Return payload and opcode of one of the frames above, unmasked and not compressed."""
+    length = frame[1]
+    start = 2 if length <= MAX_SHORT else 4 if length == TWO_BYTES else 10
+    return frame[start:], frame[0] & 0x0F
+
+
+def _first_byte_error(first: int, allowed: int = 0) -> str:
+    """Tell what is wrong with a frame's first byte in any case; "" if nothing. A message's may have `allowed` set."""
     opcode = first & 0x0F
-    if first & RESERVED:
+    if first & RESERVED and (first & RESERVED != allowed or opcode not in {TEXT, BINARY}):
         return "Frame with a reserved bit set"
     if opcode not in {CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG}:
         return f"Frame with unknown opcode {opcode}"
@@ -191,3 +200,5 @@ def _first_byte_error(first: int) -> str:
 
 FIRST_BYTE_ERRORS: Final = tuple(_first_byte_error(first) for first in range(256))
 """By the first byte of a client's frame: what is wrong with it wherever it stands, or ""."""
+FIRST_BYTE_ERRORS_DEFLATE: Final = tuple(_first_byte_error(first, RSV1) for first in range(256))
+"""The same where messages may be compressed (RFC 7692, section 6)."""

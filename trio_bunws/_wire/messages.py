@@ -9,12 +9,25 @@ from __future__ import annotations
 from codecs import getincrementaldecoder
 from typing import TYPE_CHECKING, Final
 
-from wsproto.connection import CLIENT, SERVER, Connection
+from wsproto.connection import CLIENT, Connection
 from wsproto.events import BytesMessage, TextMessage
 
-from trio_bunws._wire.frames import CONTINUATION, TEXT, unmask
+from trio_bunws._wire.compression import PerMessageDeflateExtension
+from trio_bunws._wire.frames import (
+    CONTINUATION,
+    FIN,
+    MAX_SHORT,
+    RSV1,
+    SHORT_MASKS,
+    SHORTEST,
+    SHORTEST_UNMASKED,
+    TEXT,
+    header,
+    unmask,
+)
 
 if TYPE_CHECKING:
+    from trio_bunws._wire.deflate import Inflater
     from trio_bunws._wire.events import Message
 
 NOT_UTF8: Final = 1007
@@ -33,13 +46,22 @@ class Violation(Exception):
 class WholeMessage:
     """An unfragmented message of which only a part has arrived."""
 
-    __slots__ = ("_decoder", "_key", "_payload", "left")
+    __slots__ = ("_decoder", "_inflater", "_key", "_length", "_max", "_payload", "left")
 
-    def __init__(self, opcode: int, length: int, key: bytes) -> None:
-        """`key` is the frame's mask, `NO_MASK` if it has none."""
+    def __init__(
+        self, opcode: int, length: int, key: bytes, inflater: Inflater | None = None, max_length: int = 0
+    ) -> None:
+        """Prepare for `length` bytes of payload.
+
+        `key` is the frame's mask, `NO_MASK` if it has none. `inflater`: the message is compressed, and may inflate to
+        `max_length` bytes.
+        """
         self.left = length
         """Bytes of payload that have not arrived yet."""
+        self._length: Final = length
         self._key: Final = key
+        self._inflater: Final = inflater
+        self._max: Final = max_length
         # One growing array rather than a list of pieces: it costs the same for pieces of 64 KiB (2.5 ms for 16 MiB)
         # and does not care when the peer sends a byte at a time. Text stays bytes, for as `str` it may take four
         # times the memory; the decoder only looks for the first byte that cannot be UTF-8.
@@ -48,7 +70,7 @@ class WholeMessage:
 
     @property
     def held(self) -> int:
-        """Bytes of payload that have arrived."""
+        """Bytes of payload that have arrived, inflated."""
         return len(self._payload)
 
     def take(self, piece: bytes) -> Message | None:
@@ -56,9 +78,14 @@ class WholeMessage:
 
         Raises:
             UnicodeDecodeError: as soon as text can no longer become UTF-8.
+            Violation: for half a surrogate, likewise.
+            BrokenData: if it is compressed and cannot be inflated.
+            TooLong: if it inflates to more than it may.
         """
+        piece = unmask(piece, self._key, self._length - self.left)
         self.left -= len(piece)
-        piece = unmask(piece, self._key, len(self._payload))
+        if self._inflater is not None:
+            piece = self._inflater.inflate(piece, self._max - len(self._payload), final=not self.left)
         self._payload.extend(piece)
         if self._decoder is None:
             return None if self.left else bytes(self._payload)
@@ -70,17 +97,33 @@ class WholeMessage:
 
 
 class FragmentedMessage:
-    """Messages that come in fragments, one after another; wsproto joins them."""
+    """Messages that come in fragments, one after another; wsproto joins them, and has them inflated."""
 
-    __slots__ = ("_connection", "_key", "_length", "_payload", "_tail", "count", "left", "total")
+    __slots__ = (
+        "_connection",
+        "_extension",
+        "_key",
+        "_length",
+        "_payload",
+        "_tail",
+        "count",
+        "is_compressed",
+        "left",
+        "total",
+    )
 
-    def __init__(self, *, client: bool) -> None:
-        self._connection: Final = Connection(CLIENT if client else SERVER)
+    def __init__(self, inflater: Inflater | None = None) -> None:
+        """`inflater`: for those that are compressed; None: there are none."""
+        self._extension: Final = None if inflater is None else PerMessageDeflateExtension(inflater)
+        # The frames that wsproto gets are a server's, without a mask; it would take one off more slowly.
+        self._connection: Final = Connection(CLIENT, [] if self._extension is None else [self._extension])
         self._payload: Final = bytearray()
         self._key = b""
         self._length = 0
         self._tail: bytes | None = None
-        """If the message is text: the last two bytes of it when a piece last ended within a character."""
+        """If the message is text: the last two bytes so far."""
+        self.is_compressed = False
+        """Whether the message is compressed."""
         self.count = 0
         """Fragments of the message so far."""
         self.total = 0
@@ -90,25 +133,40 @@ class FragmentedMessage:
 
     @property
     def held(self) -> int:
-        """Bytes of payload that have arrived."""
+        """Bytes of payload that have arrived, inflated."""
         return len(self._payload)
 
-    def begin(self, opcode: int, length: int, header: bytes, key: bytes) -> None:
-        """Prepare for the payload of a fragment; `key` is its mask, which `header` ends with, or `NO_MASK`."""
+    def begin(self, first: int, length: int, key: bytes, max_length: int, *, count: int = 1) -> None:
+        """Prepare for the payload of a fragment, or of several joined to one.
+
+        Args:
+            first: the frame's first byte.
+            length: bytes of payload.
+            key: its mask, `NO_MASK` if it has none.
+            max_length: bytes that the message may inflate to, if it is compressed.
+            count: how many fragments were joined.
+        """
+        opcode = first & 0x0F
         if opcode != CONTINUATION:
             self._tail = b"" if opcode == TEXT else None
+            self.is_compressed = bool(first & RSV1)
+        if self._extension is not None:
+            self._extension.limit = max_length
         self._key = key
         self._length = self.left = length
-        self.count += 1
+        self.count += count
         self.total += length
-        self._connection.receive_data(header)
+        self._connection.receive_data(header(first, length))
 
     def take(self, piece: bytes) -> Message | None:
         """Add payload as it came, at most `left`, and return the message if that was the last of it.
 
         Raises:
             Violation: as soon as text can no longer become UTF-8.
+            BrokenData: if it is compressed and cannot be inflated.
+            TooLong: if it inflates to more than it may.
         """
+        piece = unmask(piece, self._key, self._length - self.left)
         self.left -= len(piece)
         self._connection.receive_data(piece)
         for event in self._connection.events():
@@ -116,6 +174,8 @@ class FragmentedMessage:
                 self._payload.extend(event.data.encode())
             elif isinstance(event, BytesMessage):
                 self._payload.extend(event.data)
+            elif self._extension is not None and self._extension.error is not None:
+                raise self._extension.error
             else:
                 # Nothing else is left to complain of: wsproto sees data frames only, and their headers were checked.
                 raise Violation(NOT_UTF8, BAD_TEXT)
@@ -124,11 +184,61 @@ class FragmentedMessage:
                 self._payload.clear()
                 self.count = self.total = 0
                 return message
-        if self._tail is not None and self.total - self.left > len(self._payload):  # wsproto waits within a character
-            end = piece[-2:]
-            self._tail = (self._tail + unmask(end, self._key, self._length - self.left - len(end)))[-2:]
+        if self._tail is not None:
+            if self._extension is not None and self.is_compressed:
+                self._tail = self._extension.end
+            else:
+                self._tail = (self._tail + piece[-2:])[-2:]
             _check_surrogate(self._tail)
         return None
+
+
+def join_fragments(data: bytes, pos: int, room: int, most: int, *, client: bool) -> tuple[list[bytes], int, bool]:
+    """Take the short fragments at `pos` of which all is there, up to the one that ends their message.
+
+    It stops at the first frame that is anything else, at `most` fragments, and where they would have more than `room`
+    bytes; that frame is for somebody else to judge.
+
+    Args:
+        data: frames, where `pos` is the beginning of one.
+        pos: see there.
+        room: bytes.
+        most: fragments.
+        client: they have no mask.
+
+    Return their payloads, where the next frame begins, and whether the message is complete.
+    """
+    pieces: list[bytes] = []
+    end = len(data)
+    last = end - (SHORTEST_UNMASKED if client else SHORTEST)
+    while pos <= last and len(pieces) < most:
+        first = data[pos]
+        if first not in {CONTINUATION, FIN}:
+            break
+        if client:
+            length = data[pos + 1]
+            start = pos + SHORTEST_UNMASKED
+            stop = start + length
+            if length > MAX_SHORT or stop > end or length > room:
+                break
+            piece = data[start:stop]
+        else:
+            mask = SHORT_MASKS[data[pos + 1]]
+            if mask is None:
+                break
+            size, key_shift, repeat, excess = mask
+            stop = pos + size
+            length = size - SHORTEST
+            if stop > end or length > room:
+                break
+            masked = int.from_bytes(data[pos + 2 : stop])
+            piece = (masked ^ ((masked >> key_shift) * repeat >> excess)).to_bytes(length)
+        pieces.append(piece)
+        room -= length
+        pos = stop
+        if first:
+            return pieces, pos, True
+    return pieces, pos, False
 
 
 def _check_surrogate(end: bytes | bytearray) -> None:
