@@ -170,8 +170,10 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Compare with other servers, about ten minutes; arguments go to both benchmarks."""
+    """Compare with other servers, about fifteen minutes, and set off bombs; arguments go to the comparisons."""
     session.install("-e.", "-r", "benchmarks/peers/requirements.txt")
     npm_install(session, "benchmarks/peers")
     session.run("python", "benchmarks/chat.py", *session.posargs)
     session.run("python", "benchmarks/echo.py", *session.posargs)
+    session.run("python", "benchmarks/deflate.py", *session.posargs)
+    session.run("python", "benchmarks/bombs.py")

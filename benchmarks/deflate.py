@@ -156,9 +156,9 @@ def main() -> int:
         "--settings", nargs="+", choices=SETTINGS, default=SETTINGS, help=f"default: {' '.join(SETTINGS)}"
     )
     options = arguments.parse_args()
-    unable = [peer.name for peer in options.peers if peer.name not in PEERS]
-    if unable:
-        arguments.error(f"no compression in the server of {', '.join(unable)}; there are {', '.join(PEERS)}")
+    options.peers = [peer for peer in options.peers if peer.name in PEERS]
+    if not options.peers:
+        arguments.error(f"only {', '.join(PEERS)} are compared with compression")
     workloads: list[Workload] = []
     for setting in options.settings:
         for clients in options.clients:
