@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from trio_bunws._wire.frames import BINARY, CONTINUATION, FIN, NO_MASK, TEXT, unmask
-from trio_bunws._wire.messages import FragmentedMessage, Violation, WholeMessage
+from trio_bunws._wire.deflate import BrokenData, Deflater, Inflater, TooLong
+from trio_bunws._wire.frames import BINARY, CONTINUATION, FIN, NO_MASK, RSV1, TEXT, unmask
+from trio_bunws._wire.messages import FragmentedMessage, Violation, WholeMessage, join_fragments
 
 KEY = b"\x9a\x01\xfe\x42"
 keys = pytest.mark.parametrize("key", [NO_MASK, KEY])
 
 
+COMPRESSED = Deflater(15, takeover=False).compress("grün".encode())
+
+
 def begin(message: FragmentedMessage, opcode: int, length: int, key: bytes, *, final: bool = False) -> None:
-    """Begin a fragment, from a client if it is masked."""
-    masked = key != NO_MASK
-    header = bytes([opcode | FIN * final, length | 0x80 * masked]) + (key if masked else b"")
-    message.begin(opcode, length, header, key)
+    """Begin a fragment."""
+    message.begin(opcode | FIN * final, length, key, 100)
 
 
-def fragmented(key: bytes) -> FragmentedMessage:
-    return FragmentedMessage(client=key == NO_MASK)
+def new_inflater() -> Inflater:
+    return Inflater(15, takeover=False)
 
 
 @keys
@@ -53,7 +55,7 @@ def test_half_a_surrogate_in_whole_text_fails_at_its_second_byte(key: bytes) -> 
 @keys
 @pytest.mark.parametrize(("opcode", "expected"), [(TEXT, "grün"), (BINARY, "grün".encode())])
 def test_fragments_are_joined_and_the_next_message_begins_anew(opcode: int, expected: str | bytes, key: bytes) -> None:
-    message = fragmented(key)
+    message = FragmentedMessage()
     for _ in range(2):
         begin(message, opcode, 3, key)
         assert message.take(unmask(b"gr\xc3", key)) is None
@@ -67,7 +69,7 @@ def test_fragments_are_joined_and_the_next_message_begins_anew(opcode: int, expe
 
 @keys
 def test_bytes_of_a_fragmented_message_that_have_arrived_are_held(key: bytes) -> None:
-    message = fragmented(key)
+    message = FragmentedMessage()
     begin(message, BINARY, 9, key)
     assert message.take(unmask(b"12345", key)) is None
     assert message.held == 5
@@ -75,7 +77,7 @@ def test_bytes_of_a_fragmented_message_that_have_arrived_are_held(key: bytes) ->
 
 @keys
 def test_bad_text_in_fragments_is_a_violation(key: bytes) -> None:
-    message = fragmented(key)
+    message = FragmentedMessage()
     begin(message, TEXT, 2, key)
     with pytest.raises(Violation) as caught:
         message.take(unmask(b"a\xff", key))
@@ -84,10 +86,144 @@ def test_bad_text_in_fragments_is_a_violation(key: bytes) -> None:
 
 @keys
 def test_half_a_surrogate_across_fragments_fails_at_its_second_byte(key: bytes) -> None:
-    message = fragmented(key)
+    message = FragmentedMessage()
     begin(message, TEXT, 1, key)
     assert message.take(unmask(b"\xed", key)) is None
     begin(message, CONTINUATION, 9, key)
     with pytest.raises(Violation) as caught:
         message.take(unmask(b"\xa0", key))
     assert caught.value.code == 1007
+
+
+@keys
+def test_bytes_of_a_surrogate_are_fine_in_binary_fragments(key: bytes) -> None:
+    message = FragmentedMessage()
+    begin(message, BINARY, 2, key)
+    assert message.take(unmask(b"\xed\xa0", key)) is None
+
+
+# Compressed.
+
+
+@keys
+@pytest.mark.parametrize(("opcode", "expected"), [(TEXT, "grün"), (BINARY, "grün".encode())])
+def test_a_whole_compressed_message_is_inflated_as_it_arrives(opcode: int, expected: str | bytes, key: bytes) -> None:
+    sent = unmask(COMPRESSED, key)
+    message = WholeMessage(opcode, len(sent), key, new_inflater(), 5)
+    for at in range(len(sent) - 1):
+        assert message.take(sent[at : at + 1]) is None
+        assert (message.held <= 5, message.left) == (True, len(sent) - at - 1)
+    assert message.take(sent[-1:]) == expected
+    message = WholeMessage(opcode, len(sent), key, new_inflater(), 4)
+    with pytest.raises(TooLong):
+        message.take(sent)
+
+
+def test_whole_compressed_text_fails_at_the_first_bad_byte() -> None:
+    sent = Deflater(15, takeover=False).compress(b"\xff" + b"x" * 1000) + b"more"
+    with pytest.raises(UnicodeDecodeError):
+        WholeMessage(TEXT, len(sent), NO_MASK, new_inflater(), 2000).take(sent[:-5])
+
+
+@keys
+@pytest.mark.parametrize(("opcode", "expected"), [(TEXT, "grün"), (BINARY, "grün".encode())])
+def test_compressed_fragments_are_inflated_and_the_next_may_be_plain(
+    opcode: int, expected: str | bytes, key: bytes
+) -> None:
+    message = FragmentedMessage(new_inflater())
+    for _ in range(2):
+        begin(message, opcode | RSV1, 3, key)
+        assert message.is_compressed
+        assert message.take(unmask(COMPRESSED[:3], key)) is None
+        begin(message, CONTINUATION, len(COMPRESSED) - 3, key, final=True)
+        assert message.take(unmask(COMPRESSED[3:], key)) == expected
+        begin(message, opcode, 5, key, final=True)
+        assert not message.is_compressed
+        assert message.take(unmask("grün".encode(), key)) == expected
+
+
+def test_half_a_surrogate_in_compressed_fragments_fails_at_its_second_byte() -> None:
+    message = FragmentedMessage(new_inflater())
+    sent = Deflater(15, takeover=False).compress(b"\xed\xa0")
+    begin(message, TEXT | RSV1, len(sent), NO_MASK)
+    with pytest.raises(Violation) as caught:
+        message.take(sent)
+    assert caught.value.code == 1007
+
+
+@pytest.mark.parametrize(("sent", "error"), [(b"\x07", BrokenData), (COMPRESSED, TooLong)])
+def test_compressed_fragments_that_cannot_be_inflated_or_get_too_long(sent: bytes, error: type[Exception]) -> None:
+    message = FragmentedMessage(new_inflater())
+    message.begin(BINARY | RSV1, len(sent), NO_MASK, 4)
+    with pytest.raises(error):
+        message.take(sent)
+
+
+def test_bad_text_among_compressed_fragments_is_a_violation() -> None:
+    message = FragmentedMessage(new_inflater())
+    begin(message, TEXT, 1, NO_MASK)
+    with pytest.raises(Violation):
+        message.take(b"\xff")
+
+
+# Joining fragments.
+
+
+def fragment(payload: bytes, key: bytes, *, first: int = CONTINUATION) -> bytes:
+    masked = key != NO_MASK
+    return bytes([first, 0x80 * masked | len(payload)]) + (key if masked else b"") + unmask(payload, key)
+
+
+def join(data: bytes, key: bytes, room: int = 1000, most: int = 1000) -> tuple[list[bytes], int, bool]:
+    return join_fragments(data, 0, room, most, client=key == NO_MASK)
+
+
+@keys
+def test_short_fragments_are_taken_together_up_to_the_last_of_their_message(key: bytes) -> None:
+    run = b"".join(fragment(payload, key) for payload in (b"a", b"", b"x" * 125))
+    last = fragment(b"z", key, first=FIN)
+    assert join(run, key) == ([b"a", b"", b"x" * 125], len(run), False)
+    assert join(run + last + run, key) == ([b"a", b"", b"x" * 125, b"z"], len(run + last), True)
+
+
+@keys
+@pytest.mark.parametrize(
+    "stop",
+    [
+        b"",
+        b"\x00",
+        b"\x00\x81abcd",
+        b"\x00\x01",
+        b"\x89\x00",
+        b"\x40\x80abcd",
+        b"\x01\x80abcd",
+        b"\x00\xfe\x00\x80abcd",
+        b"\x00\x7e\x00\x80abcd",
+    ],
+)
+def test_joining_stops_at_what_is_not_there_in_full_or_no_short_fragment(stop: bytes, key: bytes) -> None:
+    run = fragment(b"abc", key)
+    assert join(run + stop, key) == ([b"abc"], len(run), False)
+
+
+@keys
+def test_a_mask_where_there_must_be_none_and_none_where_there_must_be_one_stop_it_too(key: bytes) -> None:
+    assert join(fragment(b"abc", KEY if key == NO_MASK else NO_MASK), key) == ([], 0, False)
+
+
+@keys
+def test_joining_stops_before_a_limit_is_passed(key: bytes) -> None:
+    run = fragment(b"abc", key) * 3
+    assert join(run, key, room=8)[0] == [b"abc"] * 2
+    assert join(run, key, room=9)[0] == [b"abc"] * 3
+    assert join(run, key, most=2)[0] == [b"abc"] * 2
+    assert join(run, key, most=0) == ([], 0, False)
+
+
+@keys
+def test_joined_fragments_count_each(key: bytes) -> None:
+    message = FragmentedMessage()
+    message.begin(BINARY, 3, NO_MASK, 100, count=3)
+    assert message.take(b"abc") is None
+    begin(message, CONTINUATION, 1, key)
+    assert (message.count, message.total) == (4, 4)

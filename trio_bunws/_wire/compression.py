@@ -140,16 +140,16 @@ def accept_answer(answer: str, config: bool | PerMessageDeflate) -> Agreement | 
     answered = _read(elements[0]) if len(elements) == 1 else None
     if answered is None or 0 in answered[2:]:
         raise ValueError(f"its answer to {NAME} is not one of the possible ones: {answer}")
-    client_bits, server_bits = answered.client_max_window_bits or MAX_BITS, answered.server_max_window_bits or MAX_BITS
+    client_bits, server_bits = offered.client_max_window_bits or MAX_BITS, offered.server_max_window_bits or MAX_BITS
     if (
-        client_bits > (offered.client_max_window_bits or MAX_BITS)
-        or server_bits > (offered.server_max_window_bits or MAX_BITS)
+        (answered.client_max_window_bits or client_bits) > client_bits
+        or (answered.server_max_window_bits or MAX_BITS) > server_bits
         or offered.server_no_context_takeover > answered.server_no_context_takeover
     ):
         raise ValueError(f"its answer to {NAME} does not keep to the offer: {answer}")
     return Agreement(
-        server_max_window_bits=server_bits,
-        client_max_window_bits=min(client_bits, offered.client_max_window_bits or MAX_BITS),
+        server_max_window_bits=answered.server_max_window_bits or MAX_BITS,
+        client_max_window_bits=answered.client_max_window_bits or client_bits,
         server_no_context_takeover=answered.server_no_context_takeover,
         client_no_context_takeover=answered.client_no_context_takeover or offered.client_no_context_takeover,
     )
@@ -170,11 +170,12 @@ def _name(value: bool | str) -> str:
 
 
 def _elements(header: str) -> Iterator[str]:
-    """Split a header at its commas, as far as its quotes are closed."""
+    """Split a header at its commas; what follows a quote that is not closed is one element."""
     position = 0
     while position <= len(header):
         element = _ELEMENT.match(header, position)
         if element is None:
+            yield header[position:]
             return
         position = element.end() + (not element[0].endswith(","))
         yield element[1]

@@ -6,6 +6,7 @@ that does the work is chosen here, and nowhere else.
 
 from __future__ import annotations
 
+import sys
 import zlib
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -129,6 +130,7 @@ class Inflater:
         """
         if room < 0:
             raise TooLong
+        room = min(room, sys.maxsize - 1)  # more than that one cannot ask for
         if not data and not (final and self._is_open):
             return b""
         inflated = b""

@@ -209,11 +209,13 @@ def join_fragments(data: bytes, pos: int, room: int, most: int, *, client: bool)
     Return their payloads, where the next frame begins, and whether the message is complete.
     """
     pieces: list[bytes] = []
+    masks = SHORT_MASKS
+    from_bytes = int.from_bytes
     end = len(data)
     last = end - (SHORTEST_UNMASKED if client else SHORTEST)
     while pos <= last and len(pieces) < most:
         first = data[pos]
-        if first not in {CONTINUATION, FIN}:
+        if first & ~FIN:
             break
         if client:
             length = data[pos + 1]
@@ -223,7 +225,7 @@ def join_fragments(data: bytes, pos: int, room: int, most: int, *, client: bool)
                 break
             piece = data[start:stop]
         else:
-            mask = SHORT_MASKS[data[pos + 1]]
+            mask = masks[data[pos + 1]]
             if mask is None:
                 break
             size, key_shift, repeat, excess = mask
@@ -231,7 +233,7 @@ def join_fragments(data: bytes, pos: int, room: int, most: int, *, client: bool)
             length = size - SHORTEST
             if stop > end or length > room:
                 break
-            masked = int.from_bytes(data[pos + 2 : stop])
+            masked = from_bytes(data[pos + 2 : stop])
             piece = (masked ^ ((masked >> key_shift) * repeat >> excess)).to_bytes(length)
         pieces.append(piece)
         room -= length
