@@ -2,8 +2,10 @@
 
 It comes as one message in one frame, as one in a thousand fragments, and as 10,000 small messages. The first two must
 be refused with 1009; the small ones are within the limit and must all come to the handler, and then one that is a byte
-too long must be refused. A message of nothing but ends of streams inflates to nothing, and takes time. Measured in the server, which is a process of its own: how long one step of its loop took at
-most, and how much memory grew at the peak. The bombs are made beforehand.
+too long must be refused. A message of nothing but ends of streams inflates to nothing, but takes its time.
+
+Measured in the server, which is a process of its own: how long one step of its loop took at most, and how much memory
+grew at the peak. The bombs are made beforehand.
 """
 
 from __future__ import annotations

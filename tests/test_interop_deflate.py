@@ -98,6 +98,11 @@ class TheirClient(NamedTuple):
     ours: bool | PerMessageDeflate
     agreed: set[str]
 
+    @property
+    def id(self) -> str:
+        how = "by default" if self.theirs is None else "as told"
+        return f"{self.name} {how}: {', '.join(sorted(self.agreed)) or 'takeover'}"
+
 
 THEIR_CLIENTS = [
     *(TheirClient(name, None, ours, agreed) for name in CLIENTS for ours, agreed in BY_DEFAULT),
@@ -109,7 +114,7 @@ THEIR_CLIENTS = [
 ]
 
 
-@pytest.mark.parametrize("case", THEIR_CLIENTS, ids=str)
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in THEIR_CLIENTS])
 async def test_a_client_and_our_server_compress_what_they_send(case: TheirClient) -> None:
     command = CLIENTS[case.name]()
     compression = [] if case.theirs is None else [json.dumps(case.theirs)]
@@ -240,7 +245,7 @@ OUR_CLIENTS: dict[tuple[str, str], list[OurClient]] = {
 }
 
 
-@pytest.mark.parametrize(("name", "compression"), OUR_CLIENTS)
+@pytest.mark.parametrize(("name", "compression"), OUR_CLIENTS, ids=lambda text: text or "by default")
 async def test_our_client_and_a_server_compress_what_they_send(name: str, compression: str) -> None:
     with running_echo(SERVERS[name](), *filter(None, [compression])) as port:
         for case in OUR_CLIENTS[name, compression]:

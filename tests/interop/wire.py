@@ -35,7 +35,7 @@ class Direction:
     def __init__(self) -> None:
         self._bytes = bytearray()
 
-    def add(self, data: bytes) -> None:
+    def add(self, data: bytes | bytearray) -> None:
         """Keep what has come."""
         self._bytes += data
 
@@ -98,8 +98,9 @@ class Wire:
 
 
 @asynccontextmanager
-async def relay_to(port: int) -> AsyncGenerator[Wire]:
+async def relay_to(port: int | None) -> AsyncGenerator[Wire]:
     """Relay the one connection that is made in the block to this port of 127.0.0.1."""
+    assert port is not None
     async with trio.open_nursery() as nursery:
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
         wire = Wire(listener.socket.getsockname()[1])
@@ -109,7 +110,7 @@ async def relay_to(port: int) -> AsyncGenerator[Wire]:
                 both.start_soon(_pump, near, far, wire.client)
                 both.start_soon(_pump, far, near, wire.server)
 
-        nursery.start_soon(trio.serve_listeners, relay, [listener])
+        await nursery.start(trio.serve_listeners, relay, [listener])
         yield wire
         nursery.cancel_scope.cancel()
 
