@@ -8,8 +8,10 @@ from __future__ import annotations
 import pytest
 
 from trio_bunws._wire.codec import Codec
+from trio_bunws._wire.deflate import Deflater, Inflater
 from trio_bunws._wire.events import Close, Event, Failure, Ping, Pong
 from trio_bunws._wire.frames import unmask
+from trio_bunws._wire.messages import FragmentedMessage
 
 KEY = b"\x9a\x01\xfe\x42"
 FIN = 0x80
@@ -535,3 +537,164 @@ def test_a_client_s_iterator_goes_on_with_what_is_fed_meanwhile() -> None:
     assert next(events) == "one"
     codec.feed(servers_frame(FIN | TEXT, b"two"))
     assert list(events) == ["two"]
+
+
+# Compressed messages.
+
+RSV1 = 0x40
+JSON = '{"type": "message", "text": "hello, grün, hello"}'
+takeovers = pytest.mark.parametrize("takeover", [False, True])
+
+
+def inflating(
+    *, takeover: bool = False, limit: int = 1 << 24, max_fragments: int = 16384, client: bool = False
+) -> Codec:
+    return Codec(limit, max_fragments, client=client, inflater=Inflater(15, takeover=takeover))
+
+
+def compressed(message: str | bytes, deflater: Deflater | None = None) -> bytes:
+    deflater = deflater or Deflater(15, takeover=False)
+    opcode, payload = (TEXT, message.encode()) if isinstance(message, str) else (BINARY, message)
+    return frame(FIN | RSV1 | opcode, deflater.compress(payload))
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1 << 20])
+@takeovers
+def test_33_compressed_messages_come_out_as_they_were(size: int, takeover: bool) -> None:
+    deflater = Deflater(15, takeover=takeover)
+    messages: list[str | bytes] = ["", JSON, b"", JSON.encode(), JSON * 100, bytes(70_000), JSON]
+    sent = b"".join(compressed(message, deflater) + text("plain") for message in messages)
+    got = decode(*(sent[at : at + size] for at in range(0, len(sent), size)), codec=inflating(takeover=takeover))
+    assert got[::2] == messages
+    assert set(got[1::2]) == {"plain"}
+
+
+@takeovers
+def test_33_compressed_fragments_and_what_stands_between_them(takeover: bool) -> None:
+    deflater = Deflater(15, takeover=takeover)
+    codec = inflating(takeover=takeover)
+    for _ in range(2):
+        data = deflater.compress(JSON.encode())
+        pieces = [data[index : index + 1] for index in range(len(data))]
+        frames = [frame(RSV1 | TEXT, pieces[0]), *(frame(CONTINUATION, piece) for piece in pieces[1:]), frame(FIN)]
+        assert decode(frame(FIN | PING, b"p").join(frames), codec=codec) == [Ping(b"p")] * len(data) + [JSON]
+        data = deflater.compress(JSON.encode())
+        sent = frame(RSV1 | TEXT, data[:3]) + frame(FIN, data[3:]) + text("plain")
+        assert decode(*byte_by_byte(sent), codec=codec) == [JSON, "plain"]
+        sent = frame(BINARY, b"a") + frame(FIN, b"b")
+        assert decode(sent, codec=codec) == [b"ab"]
+
+
+@pytest.mark.parametrize("opcode", [CONTINUATION, CLOSE, PING, PONG])
+def test_33_the_bit_stands_only_where_a_message_begins(opcode: int) -> None:
+    begun = frame(RSV1 | BINARY, b"") if opcode == CONTINUATION else b""
+    assert failure_code(begun + frame(FIN | RSV1 | opcode), codec=inflating()) == 1002
+
+
+@pytest.mark.parametrize("bits", [0x20, 0x10, 0x60, 0x50, 0x70])
+def test_33_no_other_bit_is_allowed_by_it(bits: int) -> None:
+    assert failure_code(frame(FIN | bits | TEXT), codec=inflating()) == 1002
+
+
+def test_33_without_the_extension_the_bit_is_1002() -> None:
+    assert failure_code(compressed(JSON)) == 1002
+
+
+@pytest.mark.parametrize("reads", [1, 1 << 20])
+@pytest.mark.parametrize("first", [FIN | RSV1 | TEXT, RSV1 | TEXT])
+def test_33_broken_deflate_is_1007(first: int, reads: int) -> None:
+    sent = frame(first, b"\xff" * 200)
+    assert failure_code(*(sent[at : at + reads] for at in range(0, len(sent), reads)), codec=inflating()) == 1007
+
+
+@pytest.mark.parametrize("reads", [1, 1 << 20])
+@pytest.mark.parametrize("first", [FIN | RSV1 | TEXT, RSV1 | TEXT])
+def test_33_compressed_text_must_be_utf_8(first: int, reads: int) -> None:
+    sent = frame(first, Deflater(15, takeover=False).compress(b"ab\xff"))
+    assert failure_code(*(sent[at : at + reads] for at in range(0, len(sent), reads)), codec=inflating()) == 1007
+
+
+@pytest.mark.parametrize("reads", [1, 50, 1 << 20])
+@pytest.mark.parametrize("fragments", [1, 2, 30])
+def test_33_the_limit_counts_what_a_message_inflates_to(fragments: int, reads: int) -> None:
+    data = Deflater(15, takeover=False).compress(b"x" * 20_000 + bytes(range(200)))
+    size = -(-len(data) // fragments)
+    pieces = [data[at : at + size] for at in range(0, len(data), size)]
+    firsts = [RSV1 | BINARY, *[CONTINUATION] * (len(pieces) - 1)]
+    firsts[-1] |= FIN
+    sent = b"".join(map(frame, firsts, pieces))
+    cuts = [sent[at : at + reads] for at in range(0, len(sent), reads)]
+    [message] = decode(*cuts, codec=inflating(limit=20_200))
+    assert isinstance(message, bytes)
+    assert len(message) == 20_200
+    assert failure_code(*cuts, codec=inflating(limit=20_199)) == 1009
+
+
+def test_33_a_message_that_compression_made_longer_passes_at_its_limit() -> None:
+    message = bytes(range(256)) * 2
+    stored = b"".join(b"\x00\x01\x00\xfe\xff" + message[index : index + 1] for index in range(512)) + b"\x00"
+    assert decode(frame(FIN | RSV1 | BINARY, stored), codec=inflating(limit=512)) == [message]
+    cut = frame(RSV1 | BINARY, stored[:2000]) + frame(FIN, stored[2000:])
+    assert decode(cut, codec=inflating(limit=512)) == [message]
+    assert decode(*byte_by_byte(cut), codec=inflating(limit=512)) == [message]
+
+
+def test_33_a_lower_limit_holds_from_the_next_compressed_frame_on() -> None:
+    data = Deflater(15, takeover=False).compress(bytes(100))
+    codec = inflating(limit=100)
+    assert decode(frame(RSV1 | BINARY, data), codec=codec) == []
+    codec.max_payload_length = 99
+    assert failure_code(frame(FIN), codec=codec) == 1009
+
+
+def test_33_the_reason_of_a_refusal_names_the_limit() -> None:
+    [failure] = decode(compressed(bytes(100)), codec=inflating(limit=99))
+    assert failure == Failure(1009, "Message of more than 99 bytes, inflated; no more are accepted")
+
+
+def test_33_a_server_s_compressed_messages() -> None:
+    codec = inflating(client=True)
+    data = Deflater(15, takeover=False).compress(JSON.encode())
+    whole = bytes([FIN | RSV1 | TEXT, len(data)]) + data
+    parts = bytes([RSV1 | TEXT, 9]) + data[:9] + bytes([CONTINUATION, 0]) + bytes([FIN, len(data) - 9]) + data[9:]
+    assert decode(whole + parts, codec=codec) == [JSON] * 2
+    assert decode(*byte_by_byte(whole + parts), codec=codec) == [JSON] * 2
+
+
+def test_33_what_is_held_of_a_compressed_message_is_its_inflated_part() -> None:
+    compressor_s_flush = b"\x00\x00\xff\xff"
+    part = Deflater(15, takeover=False).compress(bytes(1000)) + compressor_s_flush
+    codec = inflating()
+    assert decode(frame(RSV1 | BINARY, part), codec=codec) == []
+    assert codec.buffered == 1000
+
+
+# Fragments that are there together.
+
+
+def test_short_fragments_of_one_read_cost_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+    begin = FragmentedMessage.begin
+
+    def counted(self: FragmentedMessage, first: int, length: int, key: bytes, limit: int, *, count: int = 1) -> None:
+        begun.append(count)
+        begin(self, first, length, key, limit, count=count)
+
+    monkeypatch.setattr(FragmentedMessage, "begin", counted)
+    run = frame(CONTINUATION, b"x") * 5000
+    codec = new_codec()
+    assert decode(frame(BINARY, b"x") + run, run + frame(FIN, b"x"), codec=codec) == [b"x" * 10_002]
+    assert begun == [5001, 5001]
+
+
+def test_limits_stay_exact_for_fragments_of_one_read() -> None:
+    run = frame(BINARY, b"x") + frame(CONTINUATION, b"x") * 8 + frame(FIN, b"x")
+    assert decode(run, codec=new_codec(10, 10)) == [b"x" * 10]
+    assert failure_code(run, codec=new_codec(9, 10)) == 1009
+    assert failure_code(run, codec=new_codec(10, 9)) == 1009
+
+
+def test_the_first_of_two_faults_among_fragments_of_one_read_counts() -> None:
+    begun = frame(TEXT, b"x") + frame(CONTINUATION, b"\xff") + frame(CONTINUATION, b"x")
+    assert failure_code(begun + frame(FIN | TEXT, b"x")) == 1007
+    assert failure_code(begun, codec=new_codec(3, 2)) == 1007

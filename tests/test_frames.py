@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,14 +11,22 @@ from hypothesis import given, settings, strategies as st
 from wsproto.connection import CLIENT, SERVER, Connection
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
+from trio_bunws._wire import frames
 from trio_bunws._wire.frames import (
+    BINARY,
     BLOCK,
+    FIRST_BYTE_ERRORS,
+    FIRST_BYTE_ERRORS_DEFLATE,
     SHORT_MASKS,
+    TEXT,
     binary_frame,
     close_frame,
+    compressed_frame,
+    header,
     mask_frame,
     ping_frame,
     pong_frame,
+    take_apart,
     text_frame,
     unmask,
 )
@@ -47,7 +57,7 @@ def test_a_client_reads_bytes(length: int) -> None:
 
 @pytest.mark.parametrize("build", [text_frame, binary_frame])
 @pytest.mark.parametrize(
-    ("length", "header"),
+    ("length", "expected"),
     [
         (0, "00"),
         (125, "7d"),
@@ -56,14 +66,36 @@ def test_a_client_reads_bytes(length: int) -> None:
         (65536, "7f0000000000010000"),
     ],
 )
-def test_the_length_is_in_its_shortest_form(build: Callable[[bytes], bytes], length: int, header: str) -> None:
+def test_the_length_is_in_its_shortest_form(build: Callable[[bytes], bytes], length: int, expected: str) -> None:
     frame = build(bytes(length))
-    assert frame[1 : -length or None] == bytes.fromhex(header)
+    assert frame[1 : -length or None] == bytes.fromhex(expected)
+
+
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+@pytest.mark.parametrize("length", LENGTHS)
+def test_a_compressed_frame_is_a_plain_one_with_its_first_reserved_bit(length: int, opcode: int) -> None:
+    plain = (text_frame if opcode == TEXT else binary_frame)(bytes(length))
+    assert compressed_frame(bytes(length), opcode) == bytes([plain[0] | 0x40]) + plain[1:]
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_a_header_is_what_stands_before_the_payload(length: int) -> None:
+    assert header(0x82, length) + bytes(length) == binary_frame(bytes(length))
+
+
+def test_only_messages_may_have_that_bit_and_only_where_it_was_agreed_on() -> None:
+    differing = [
+        first
+        for first, errors in enumerate(zip(FIRST_BYTE_ERRORS, FIRST_BYTE_ERRORS_DEFLATE, strict=True))
+        if errors[0] != errors[1]
+    ]
+    assert differing == [0x41, 0x42, 0xC1, 0xC2]
+    assert [FIRST_BYTE_ERRORS_DEFLATE[first] for first in differing] == [""] * 4
 
 
 def test_the_first_byte_is_the_final_bit_and_the_opcode() -> None:
-    frames = [text_frame(b""), binary_frame(b""), close_frame(1000, ""), ping_frame(b""), pong_frame(b"")]
-    assert [frame[0] for frame in frames] == [0x81, 0x82, 0x88, 0x89, 0x8A]
+    built = [text_frame(b""), binary_frame(b""), close_frame(1000, ""), ping_frame(b""), pong_frame(b"")]
+    assert [frame[0] for frame in built] == [0x81, 0x82, 0x88, 0x89, 0x8A]
     assert [frame[0] for frame in (text_frame(bytes(126)), binary_frame(bytes(126)))] == [0x81, 0x82]
 
 
@@ -96,12 +128,41 @@ def test_unmask_is_xor_with_the_repeated_key_from_the_offset_on(data: bytes, key
     assert unmask(data, key, offset) == plain_xor(data, key, offset)
 
 
+def masks_with(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have long masks taken off with the faster library, or without."""
+    if backend == "wsaccel":
+        pytest.importorskip("wsaccel")
+    else:
+        monkeypatch.setattr(frames, "XorMaskerSimple", None)
+
+
+@pytest.mark.parametrize("backend", ["python", "wsaccel"])
 @settings(max_examples=30)
 @given(blocks=st.integers(0, 3), more=st.integers(-5, 5), offset=st.integers(0, 9))
-def test_unmask_is_the_same_across_blocks(blocks: int, more: int, offset: int) -> None:
+def test_unmask_is_the_same_across_blocks(backend: str, blocks: int, more: int, offset: int) -> None:
     data = bytes(range(251)) * (4 * BLOCK // 251)
     data = data[: max(0, blocks * BLOCK + more)]
-    assert unmask(data, b"\x01\xf2\x33\x84", offset) == plain_xor(data, b"\x01\xf2\x33\x84", offset)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        masks_with(backend, monkeypatch)
+        assert unmask(data, b"\x01\xf2\x33\x84", offset) == plain_xor(data, b"\x01\xf2\x33\x84", offset)
+
+
+@pytest.mark.parametrize("backend", ["python", "wsaccel"])
+@pytest.mark.parametrize("length", [1023, 1024, 1025, 70_000])
+def test_a_long_frame_is_masked_with_either_library(backend: str, length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    masks_with(backend, monkeypatch)
+    masked = mask_frame(binary_frame(b"x" * length), b"\x01\xf2\x33\x84")
+    assert masked.endswith(plain_xor(b"x" * length, b"\x01\xf2\x33\x84", 0))
+
+
+@pytest.mark.parametrize("backend", ["python", "wsaccel"])
+def test_the_library_that_is_there_is_used_and_named(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if backend == "wsaccel":
+        pytest.importorskip("wsaccel")
+    else:
+        monkeypatch.setitem(sys.modules, "wsaccel", None)
+        monkeypatch.setitem(sys.modules, "wsaccel.xormask", None)
+    assert runpy.run_path(frames.__file__)["MASK_BACKEND"] == backend
 
 
 def test_a_mask_of_zeros_leaves_the_bytes_alone() -> None:
@@ -153,3 +214,10 @@ def test_a_wsproto_server_reads_what_was_masked(payload: bytes, key: bytes) -> N
     assert (ping, pong) == (Ping(payload[:125]), Pong(payload[:125]))
     assert isinstance(message, BytesMessage)
     assert bytes(message.data) == payload
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
+def test_a_frame_of_ours_can_be_taken_apart_again(size: int) -> None:
+    payload = bytes(size)
+    assert take_apart(text_frame(payload)) == (payload, 1)
+    assert take_apart(binary_frame(payload)) == (payload, 2)
