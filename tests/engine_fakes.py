@@ -20,6 +20,8 @@ from trio_bunws._websocket import ServerWebSocket
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from trio_bunws._wire.compression import Outbound
+
 
 def nothing() -> None:
     """Do nothing."""
@@ -99,11 +101,18 @@ class FakeDriver:
 class FakeEndpoint:
     """An `Endpoint` between a fake sink and a fake driver."""
 
-    def __init__(self, *, limit: int = 0, kind: type[Endpoint] = Endpoint) -> None:
+    def __init__(self, *, limit: int = 0, kind: type[Endpoint] = Endpoint, deflate: Outbound | None = None) -> None:
         self.sink = FakeSink()
         self.driver = FakeDriver()
         self.hub = Hub()
-        self.ws = kind(sink=self.sink, driver=self.driver, hub=self.hub, backpressure_limit=limit, protocol="chat")
+        self.ws = kind(
+            sink=self.sink,
+            driver=self.driver,
+            hub=self.hub,
+            backpressure_limit=limit,
+            protocol="chat",
+            deflate=deflate,
+        )
 
     def write_all(self) -> None:
         """Be the writer: take everything that waits."""
@@ -116,7 +125,12 @@ class FakeSocket:
     """A `ServerWebSocket` between a fake sink and a fake driver."""
 
     def __init__(
-        self, handler: WebSocketHandler[Any] | None = None, *, hub: Hub | None = None, limits: Limits | None = None
+        self,
+        handler: WebSocketHandler[Any] | None = None,
+        *,
+        hub: Hub | None = None,
+        limits: Limits | None = None,
+        deflate: Outbound | None = None,
     ) -> None:
         self.sink = FakeSink()
         self.driver = FakeDriver()
@@ -132,4 +146,5 @@ class FakeSocket:
             data=None,
             protocol="chat",
             remote_address="192.0.2.1",
+            deflate=deflate,
         )

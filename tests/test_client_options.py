@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio.testing
 
-from trio_bunws import Headers
+from trio_bunws import Headers, PerMessageDeflate
 from trio_bunws._client_options import check_headers, check_protocols, check_stream, check_tls, make_handler
 
 
@@ -62,18 +62,27 @@ def test_tls_and_stream_are_of_their_types() -> None:
         check_stream("x")
 
 
-OPTIONS: dict[str, Any] = {"max_payload_length": 1000, "backpressure_limit": 0, "max_inbox": 7}
+OPTIONS: dict[str, Any] = {
+    "per_message_deflate": False,
+    "max_payload_length": 1000,
+    "backpressure_limit": 0,
+    "max_inbox": 7,
+}
 
 
 def test_options_become_a_handler_s_which_neither_pings_nor_gives_up() -> None:
     handler = make_handler(**OPTIONS)
     assert (handler.max_payload_length, handler.backpressure_limit, handler.max_inbox) == (1000, 0, 7)
     assert (handler.idle_timeout, handler.send_pings) == (0, False)
+    deflate = PerMessageDeflate(compress="3KB")
+    assert make_handler(**OPTIONS | {"per_message_deflate": deflate}).per_message_deflate is deflate
 
 
 @pytest.mark.parametrize(
     ("name", "value", "error"),
     [
+        ("per_message_deflate", 7, TypeError),
+        ("per_message_deflate", "shared", TypeError),
         ("max_payload_length", 0, ValueError),
         ("backpressure_limit", -1, ValueError),
         ("max_inbox", "many", TypeError),

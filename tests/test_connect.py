@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
     from trio_bunws._transport import Transport
-    from trio_bunws._wire.opening import Agreement
+    from trio_bunws._wire.opening import Opened
 
 
-async def opened(stream: trio.abc.Stream | None, url: str = "ws://h/") -> tuple[Transport, Agreement]:
+async def opened(stream: trio.abc.Stream | None, url: str = "ws://h/") -> tuple[Transport, Opened]:
     return await open_websocket(parse_url(url), (), None, ssl.create_default_context(), stream)
 
 

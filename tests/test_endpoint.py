@@ -5,22 +5,29 @@ Topics are the server's (`test_websocket.py`), the tasks behind the driver `test
 
 from __future__ import annotations
 
+import random
 from array import array
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 import trio.testing
+from deflate_fakes import Deflating, frames_of
 from engine_fakes import FakeEndpoint
 
 from trio_bunws._close import CloseFrame, CloseInfo
 from trio_bunws._endpoint import ABNORMAL, Endpoint
 from trio_bunws._errors import ConnectionClosed
 from trio_bunws._status import MessageBackpressured, MessageDropped, MessageSent, ReadyState
+from trio_bunws._wire.compression import Outbound
 from trio_bunws._wire.frames import binary_frame, close_frame, ping_frame, pong_frame, text_frame
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+
+def compressing(*, limit: int = 0) -> FakeEndpoint:
+    return FakeEndpoint(limit=limit, deflate=Outbound(15, takeover=True, min_size=0))
 
 
 def publish(fake: FakeEndpoint, data: bytes, topic: str = "news") -> None:
@@ -149,6 +156,88 @@ async def test_what_was_published_before_leaves_before_what_is_sent() -> None:
     fake.ws._outbox.flush()
     frames = [text_frame(b"1"), text_frame(b"2"), text_frame(b"3"), ping_frame(b"4"), text_frame(b"5")]
     assert fake.sink.written == b"".join(frames) + close_frame(1000, "")
+
+
+@pytest.mark.parametrize(
+    ("send", "opcode", "message"),
+    [
+        (lambda ws: ws.send("h\u00e9" * 9, compress=True), 1, ("h\u00e9" * 9).encode()),
+        (lambda ws: ws.send(b"data" * 9, compress=True), 2, b"data" * 9),
+        (lambda ws: ws.send(bytearray(b"data" * 9), compress=True), 2, b"data" * 9),
+        (lambda ws: ws.send_text("text" * 9, compress=True), 1, b"text" * 9),
+        (lambda ws: ws.send_binary(memoryview(b"data" * 9), compress=True), 2, b"data" * 9),
+    ],
+)
+async def test_what_is_sent_to_compress_is_compressed_and_its_status_is_the_payloads_length(
+    send: Callable[[Endpoint], object], opcode: int, message: bytes
+) -> None:
+    fake = compressing()
+    assert send(fake.ws) == len(message)
+    fake.ws.send("plain")
+    fake.ws._outbox.flush()
+    first, second = frames_of(fake.sink.written)
+    assert (first.compressed, first.opcode) == (True, opcode)
+    assert len(first.payload) < len(message)
+    assert Deflating().inflate(first.payload) == message
+    assert second == (8, 1, b"plain")
+
+
+async def test_without_a_compressor_compress_changes_nothing() -> None:
+    fake = FakeEndpoint()
+    assert fake.ws.send("text" * 9, compress=True) == 36
+    fake.ws._outbox.flush()
+    assert fake.sink.written == text_frame(b"text" * 9)
+
+
+async def test_what_is_dropped_or_comes_after_the_end_is_not_compressed() -> None:
+    fake = compressing(limit=100)
+    fake.sink.room = 0
+    assert fake.ws.send(b"x" * 16384) == -1
+    assert fake.ws.send("never seen " * 9, compress=True) == 0
+    fake.write_all()
+    assert fake.ws.send("seen " * 9, compress=True) == 45
+    fake.ws.close()
+    assert fake.ws.send("seen " * 9, compress=True) == 0
+    _, message, end = frames_of(fake.sink.written)
+    assert Deflating().inflate(message.payload) == b"seen " * 9
+    assert end.opcode == 8
+
+
+async def test_what_was_published_before_is_compressed_before_what_is_sent() -> None:
+    fake = compressing()
+    fake.hub.subscribe(fake.ws, "news")
+    messages = [b"%d somebody has said something" % number for number in range(6)]
+    for number, message in enumerate(messages):
+        if number % 2:
+            fake.ws.send(message, compress=True)
+        else:
+            fake.hub.publish("news", binary_frame(message), len(message), None, compress=True)
+    fake.hub.apply()
+    peer = Deflating()
+    assert [peer.inflate(frame.payload) for frame in frames_of(fake.sink.written)] == messages
+
+
+async def test_send_wait_compresses_and_never_queues_past_the_limit(nursery: trio.Nursery) -> None:
+    fake = compressing(limit=1000)
+    fake.sink.room = 0
+    noise = [random.Random(seed).randbytes(280) for seed in range(12)]  # gets longer by compression
+    most: list[int] = []
+
+    async def send() -> None:
+        for message in noise:
+            await fake.ws.send_wait(message, compress=True)
+            fake.ws._outbox.flush()
+            most.append(fake.ws.get_buffered_amount())
+
+    nursery.start_soon(send)
+    while len(most) < len(noise):
+        await trio.testing.wait_all_tasks_blocked()
+        fake.sink.room += 300
+        fake.ws._outbox.write_more()
+    assert 500 < max(most) <= 1000
+    fake.write_all()
+    peer = Deflating()
+    assert [peer.inflate(frame.payload) for frame in frames_of(fake.sink.written)] == noise
 
 
 @pytest.mark.parametrize(

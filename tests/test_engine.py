@@ -5,6 +5,8 @@ Covers `trio_bunws._engine` alone; the sockets are real ones over fakes.
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
@@ -14,9 +16,13 @@ from engine_fakes import FakeSocket
 from trio_bunws._endpoint import SocketStatistics
 from trio_bunws._engine import Engine, ServerStatistics, Totals
 from trio_bunws._handlers import HandlerSlot, WebSocketHandler
-from trio_bunws._options import Limits
+from trio_bunws._options import Limits, PerMessageDeflate
+from trio_bunws._wire.compression import Agreement, Outbound
+from trio_bunws._wire.deflate import BACKEND
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import trio
 
     from trio_bunws._connection import Connection
@@ -41,7 +47,7 @@ async def test_a_new_engine_is_empty_and_idle(nursery: trio.Nursery) -> None:
     assert (engine.connections, len(engine.sweeper), len(engine.hub.topics)) == (set(), 0, 0)
     assert (engine.closing, engine.close_by) == (None, None)
     assert not nursery.child_tasks
-    assert set(attrs.asdict(engine.statistics(0)).values()) == {0}
+    assert set(attrs.asdict(engine.statistics(0)).values()) == {0, BACKEND}
 
 
 async def test_the_statistics_are_sums_over_past_and_present_sockets(nursery: trio.Nursery) -> None:
@@ -73,6 +79,7 @@ async def test_the_statistics_are_sums_over_past_and_present_sockets(nursery: tr
         backpressured_sockets=2,
         topics=1,
         refused_subscriptions=1,
+        compression=BACKEND,
     )
     assert engine.statistics(9) == expected
 
@@ -81,6 +88,54 @@ async def test_the_statistics_are_sums_over_past_and_present_sockets(nursery: tr
     engine.totals.add(over.ws.statistics())
     engine.connections.discard(over)
     assert engine.statistics(8) == attrs.evolve(expected, connections=8, websockets=2)
+
+
+def outbounds(nursery: trio.Nursery, deflate: bool | PerMessageDeflate) -> Callable[..., Outbound | None]:
+    engine = Engine(HandlerSlot(WebSocketHandler[None](per_message_deflate=deflate)), Limits(), nursery)
+
+    def made(*, client: bool = False, **given: Any) -> Outbound | None:
+        return engine.outbound(Agreement(**given), client=client)
+
+    return made
+
+
+async def test_whose_frames_are_interchangeable_compress_with_one_object(nursery: trio.Nursery) -> None:
+    made = outbounds(nursery, True)
+    one = made(server_no_context_takeover=True)
+    assert one is not None
+    assert not one.takeover
+    assert made(server_no_context_takeover=True, client_max_window_bits=9) is one
+    smaller = made(server_no_context_takeover=True, server_max_window_bits=9)
+    assert smaller is not one
+    assert made(server_no_context_takeover=True, server_max_window_bits=9) is smaller
+    gone = weakref.ref(one)
+    del one
+    gc.collect()
+    assert gone() is None, "nobody compresses with it any more"
+
+
+async def test_with_context_takeover_each_compresses_with_its_own(nursery: trio.Nursery) -> None:
+    made = outbounds(nursery, PerMessageDeflate(compress="dedicated"))
+    one, other = made(), made()
+    assert one is not None
+    assert other is not None
+    assert one.takeover
+    assert one is not other
+
+
+async def test_a_client_compresses_with_what_was_agreed_for_clients(nursery: trio.Nursery) -> None:
+    made = outbounds(nursery, PerMessageDeflate(compress="dedicated"))
+    theirs = made(client=True, client_no_context_takeover=True)
+    ours = made(client=False, client_no_context_takeover=True)
+    assert theirs is not None
+    assert ours is not None
+    assert (theirs.takeover, ours.takeover) == (False, True)
+
+
+async def test_without_an_agreement_or_a_compressor_nothing_is_compressed(nursery: trio.Nursery) -> None:
+    assert outbounds(nursery, PerMessageDeflate(compress=False))(server_no_context_takeover=True) is None
+    engine = Engine(HandlerSlot(WebSocketHandler[None](per_message_deflate=True)), Limits(), nursery)
+    assert engine.outbound(None, client=False) is None
 
 
 def test_totals_add_up() -> None:

@@ -1,6 +1,6 @@
 """The log of one tick's publishes, compared with handing each publish to each subscriber by itself.
 
-Covers `trio_bunws._fanout` alone: members have a cursor here, and nothing else.
+Covers `trio_bunws._fanout` alone: members have a cursor here and perhaps a compressor, and nothing else.
 """
 
 from __future__ import annotations
@@ -8,11 +8,13 @@ from __future__ import annotations
 import tracemalloc
 
 import pytest
+from deflate_fakes import Marking
 from hypothesis import given, settings, strategies as st
 from scripts import scripts
 
 from trio_bunws._fanout import Share, TickLog
 from trio_bunws._topics import CLEAR, Topic, TopicIndex
+from trio_bunws._wire.frames import binary_frame, take_apart
 
 NOTHING = Share(b"", 0)
 
@@ -20,9 +22,10 @@ NOTHING = Share(b"", 0)
 class Member:
     """What the hub keeps of a member, and beside it what the member should have got."""
 
-    def __init__(self) -> None:
+    def __init__(self, deflate: Marking | None = None) -> None:
         self.topics: dict[str, Topic[Member]] = {}
         self.cursor = 0
+        self.deflate = deflate
         self.due: list[bytes] = []
 
 
@@ -41,6 +44,15 @@ class Room:
                 if member is not sender:
                     member.due.append(frame)
 
+    def publish_to_compress(self, name: str, payload: bytes, sender: Member | None = None) -> None:
+        topic = self.index.get(name)
+        if topic is not None:
+            frame = binary_frame(payload)
+            self.log.append_to_compress(topic, frame, sender)
+            for member in topic.members:
+                if member is not sender:
+                    member.due.append(frame if member.deflate is None else member.deflate.mark + payload)
+
     def subscribe(self, member: Member, *names: str) -> None:
         for name in names:
             if name not in member.topics:
@@ -56,11 +68,24 @@ class Room:
     def deliver(self, member: Member) -> Share:
         share = NOTHING
         if member.topics:
-            share = self.log.share(member, member.topics, member.cursor)
+            share = self._take(member)
             member.cursor = self.log.end
         assert share == (b"".join(member.due), len(member.due))
         member.due.clear()
         return share
+
+    def _take(self, member: Member) -> Share:
+        """Take a member's share as the hub does."""
+        deflate = member.deflate
+        if deflate is None or not self.log.compresses:
+            return self.log.share(member, member.topics, member.cursor)
+        if not deflate.takeover:
+            return self.log.share(member, member.topics, member.cursor, deflate)
+        frames = [
+            deflate.frame(*take_apart(frame)) if compress else frame
+            for frame, compress in self.log.apart(member, member.topics, member.cursor)
+        ]
+        return Share(b"".join(frames), len(frames))
 
 
 def members(room: Room, *subscriptions: str) -> list[Member]:
@@ -219,11 +244,101 @@ def test_many_combinations_of_topics_do_not_keep_a_copy_of_the_log_each() -> Non
     assert peak < 8 * 1024 * 1024 < len(users) * room.log.size
 
 
+# Compression
+
+
+def compressing(room: Room, deflate: Marking, *subscriptions: str) -> list[Member]:
+    made = [Member(deflate) for _ in subscriptions]
+    for member, names in zip(made, subscriptions, strict=True):
+        room.subscribe(member, *names.split())
+    return made
+
+
+def test_a_publish_is_compressed_once_for_all_who_share_a_compressor() -> None:
+    room = Room()
+    shared, other, own = Marking(b"s"), Marking(b"o"), Marking(b"t", takeover=True)
+    plain = members(room, "a", "a b")
+    same = compressing(room, shared, "a", "a", "a b", "b a c")
+    others = compressing(room, other, "a", "a b")
+    apart = compressing(room, own, "a", "a b")
+    for payload in (b"one", b"two"):
+        room.publish_to_compress("a", payload)
+    room.publish("a", b"plain")
+    room.publish_to_compress("b", b"three", same[0])
+    shares = [room.deliver(member) for member in (*plain, *same, *others, *apart)]
+    assert shares[2] == Share(b"sonestwoplain", 3)
+    assert shares[2].frames is shares[3].frames
+    assert shares[4].frames is shares[5].frames
+    assert shared.compressed == other.compressed == [b"one", b"two", b"three"]
+    assert own.compressed == [b"one", b"two", b"one", b"two", b"three"]
+
+
+def test_nothing_is_compressed_for_nobody() -> None:
+    room = Room()
+    (ann,) = members(room, "a")
+    shared = Marking(b"s")
+    (bob,) = compressing(room, shared, "b")
+    room.publish_to_compress("a", b"one")
+    room.publish("b", b"two")
+    assert room.deliver(ann).messages == room.deliver(bob).messages == 1
+    assert shared.compressed == []
+
+
+def test_the_log_knows_whether_it_compresses() -> None:
+    room = Room()
+    members(room, "a")
+    log = room.log
+    room.publish("a", b"x")
+    assert not log.compresses
+    room.publish_to_compress("a", b"x")
+    room.publish("a", b"x")
+    assert log.compresses
+    log.forget(1)
+    assert log.compresses
+    log.forget(2)
+    assert not log.compresses
+
+
+def test_publishes_to_one_topic_by_one_sender_are_one_run_if_they_are_compressed_alike() -> None:
+    room = Room()
+    ann, _ = members(room, "a b", "a")
+    for sender in (None, ann):
+        for _ in range(2):
+            room.publish_to_compress("a", b"x", sender)
+    room.publish_to_compress("b", b"x", ann)
+    for _ in range(2):
+        room.publish("b", b"x", ann)
+    for _ in range(2):
+        room.publish_to_compress("b", b"x", ann)
+    assert [len(run.frames) for run in room.log._runs] == [2, 2, 1, 2, 2]
+
+
+def test_who_got_the_beginning_of_the_log_has_the_rest_compressed_no_second_time() -> None:
+    room = Room()
+    shared = Marking(b"s")
+    ann, bob, cid = compressing(room, shared, "a", "a", "a")
+    room.publish_to_compress("a", b"1")
+    room.deliver(ann)
+    room.publish_to_compress("a", b"2")
+    room.publish_to_compress("a", b"3")
+    assert room.deliver(ann) == Share(b"s2s3", 2)
+    room.deliver(bob)
+    room.log.forget(2)  # a tick that began before the third
+    cid.due.clear()
+    cid.cursor = 2
+    cid.due.append(b"s3")
+    room.deliver(cid)
+    assert shared.compressed == [b"1", b"2", b"3"]
+
+
 NAMES = st.sampled_from("aabc")
 WHO = st.integers(0, 3)
+KINDS = st.sampled_from(["plain", "shared", "other", "own"])
 STEPS = st.one_of(
     st.tuples(st.just("publish"), NAMES, st.none()),
     st.tuples(st.just("publish"), NAMES, WHO),
+    st.tuples(st.just("publish to compress"), NAMES, st.none()),
+    st.tuples(st.just("publish to compress"), NAMES, WHO),
     st.tuples(st.just("subscribe"), NAMES, WHO),
     st.tuples(st.just("unsubscribe"), NAMES, WHO),
     st.tuples(st.just("deliver"), NAMES, WHO),
@@ -235,18 +350,23 @@ STEPS = st.one_of(
 @settings(max_examples=300)
 @given(
     st.lists(st.sets(NAMES), min_size=4, max_size=4),
+    st.lists(KINDS, min_size=4, max_size=4),
     scripts(STEPS, 40),
 )
 def test_any_sequence_gives_every_subscriber_its_publishes_once_and_in_order(
-    subscriptions: list[set[str]], steps: list[tuple[str, str, int | None]]
+    subscriptions: list[set[str]], kinds: list[str], steps: list[tuple[str, str, int | None]]
 ) -> None:
     room = Room()
     everybody = members(room, *(" ".join(sorted(names)) for names in subscriptions))
+    groups = {"shared": Marking(b"s"), "other": Marking(b"o")}
+    for one, kind in zip(everybody, kinds, strict=True):
+        one.deflate = Marking(b"t", takeover=True) if kind == "own" else groups.get(kind)
     half_way: tuple[list[Member], int] | None = None
     for number, (verb, name, who) in enumerate(steps):
         member = None if who is None else everybody[who]
-        if verb == "publish":
-            room.publish(name, bytes([number]) * (number % 3 + 1), member)
+        if verb.startswith("publish"):
+            publish = room.publish if verb == "publish" else room.publish_to_compress
+            publish(name, bytes([number]) * (number % 3 + 1), member)
         elif verb == "begin tick" and half_way is None:
             half_way = list(room.log.members()), room.log.end
             for one in half_way[0][::2]:
@@ -264,6 +384,8 @@ def test_any_sequence_gives_every_subscriber_its_publishes_once_and_in_order(
             room.deliver(member)
     for member in everybody:
         room.deliver(member)
+    for group in groups.values():
+        assert len(set(group.compressed)) == len(group.compressed)
     room.log.forget(room.log.end)
     assert room.log.size == 0
     assert list(room.log.members()) == []

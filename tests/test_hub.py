@@ -14,6 +14,7 @@ from unittest import mock
 import pytest
 import trio
 import trio.testing
+from deflate_fakes import Marking
 from hypothesis import given, settings, strategies as st
 from scripts import scripts
 
@@ -22,9 +23,12 @@ from trio_bunws._hub import LOG_BYTES, LOG_ENTRIES, SOCKETS_PER_LOOK, SOCKETS_PE
 from trio_bunws._outbox import Outbox
 from trio_bunws._status import MessageBackpressured, MessageDropped, MessageSent, SendStatus
 from trio_bunws._topics import CLEAR, OVER
+from trio_bunws._wire.frames import binary_frame
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
+
+    from trio_bunws._wire.compression import Outbound
 
 
 class Kernel:
@@ -129,8 +133,10 @@ async def first_write(socket: Socket) -> None:
     await written.wait()
 
 
-def publish(hub: Hub, name: str, frame: bytes, sender: Subscriber | None = None) -> SendStatus:
-    return hub.publish(name, frame, len(frame), sender)
+def publish(
+    hub: Hub, name: str, frame: bytes, sender: Subscriber | None = None, *, compress: bool = False
+) -> SendStatus:
+    return hub.publish(name, frame, len(frame), sender, compress)
 
 
 # The status
@@ -421,6 +427,95 @@ def test_a_publish_that_applies_the_log_first_tells_what_that_has_shown() -> Non
     assert publish(hub, "room", bytes(LOG_BYTES)) is MessageDropped()
     assert publish(hub, "room", b"x") is MessageDropped(), "the last receiver has just left"
     assert hub._log.size == 0
+
+
+# Compression
+
+
+def compressing(hub: Hub, deflate: Outbound, *names: str, limit: int = 0) -> Socket:
+    socket = Socket(hub, *names, limit=limit)
+    hub.compress_for(socket, deflate)
+    return socket
+
+
+def test_a_publish_is_compressed_for_those_who_compress() -> None:
+    hub = Hub()
+    shared, own = Marking(b"s"), Marking(b"t", takeover=True)
+    plain = Socket(hub, "room")
+    together = [compressing(hub, shared, "room") for _ in range(3)]
+    apart = [compressing(hub, own, "room") for _ in range(2)]
+    one, two = binary_frame(b"one"), binary_frame(b"two")
+    assert publish(hub, "room", one, compress=True) == len(one)
+    assert publish(hub, "room", two, apart[1]) == len(two)
+    hub.apply()
+    assert plain.kernel.got == one + two
+    assert [socket.kernel.got for socket in together] == [b"sone" + two] * 3
+    assert [socket.kernel.got for socket in apart] == [b"tone" + two, b"tone"]
+    assert (shared.compressed, own.compressed) == ([b"one"], [b"one"] * 2)
+
+
+def test_a_batch_that_is_dropped_is_not_compressed() -> None:
+    hub = Hub()
+    own = Marking(b"t", takeover=True)
+    ann = compressing(hub, own, "room", limit=3)
+    ann.stick()
+    ann._outbox.push(b"---")
+    for payload in (b"one", b"two"):
+        publish(hub, "room", binary_frame(payload), compress=True)
+    hub.apply()
+    assert own.compressed == []
+    assert (ann._outbox.drops, ann.overflows) == (2, 1)
+    ann.kernel.room = math.inf
+    ann._outbox.write_more()
+    publish(hub, "room", binary_frame(b"three"), compress=True)
+    hub.apply()
+    assert ann.kernel.got == b"----tthree"
+
+
+def test_who_gets_nothing_of_the_log_has_nothing_compressed() -> None:
+    hub = Hub()
+    own = Marking(b"t", takeover=True)
+    ann = compressing(hub, own, "room", "empty")
+    Socket(hub, "room")
+    publish(hub, "room", binary_frame(b"one"), ann, compress=True)
+    hub.apply()
+    assert (ann.kernel.got, own.compressed, ann._outbox.messages_out) == (b"", [], 0)
+
+
+def test_while_nobody_compresses_a_publish_is_none_to_compress() -> None:
+    hub = Hub()
+    ann = Socket(hub, "room")
+    publish(hub, "room", binary_frame(b"x"), compress=True)
+    assert not hub._log.compresses
+    bob = compressing(hub, Marking(b"s"), "other")
+    publish(hub, "room", binary_frame(b"x"), compress=True)
+    assert hub._log.compresses
+    hub.apply()
+    bob.close()
+    bob.close()
+    publish(hub, "room", binary_frame(b"x"), compress=True)
+    assert not hub._log.compresses
+    hub.apply()
+    assert ann.kernel.got == 3 * binary_frame(b"x")
+
+
+async def test_with_something_to_compress_the_clock_is_looked_at_after_each_socket(
+    mock_clock: trio.testing.MockClock,
+) -> None:
+    hub = Hub()
+    notes: list[str] = []
+
+    def write() -> None:
+        notes.append("s")
+        mock_clock.jump(TURN)
+
+    for _ in range(4):
+        compressing(hub, Marking(b"t", takeover=True), "room").kernel.on_write = write
+    async with running(hub):
+        publish(hub, "room", binary_frame(b"x"), compress=True)
+        trio.lowlevel.add_instrument(Steps(notes))
+        await trio.testing.wait_all_tasks_blocked()
+    assert "".join(notes).split() == ["s"] * 4
 
 
 # Turns

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from trio_bunws import HandshakeError, Headers, RemoteProtocolError
+from trio_bunws import HandshakeError, Headers, PerMessageDeflate, RemoteProtocolError
+from trio_bunws._wire.compression import Agreement, accept_offers
 from trio_bunws._wire.http import RequestHead
 from trio_bunws._wire.opening import MAX_BODY, MAX_HEAD, Opening
 from trio_bunws._wire.upgrade import Handshake, check_handshake, response_101
@@ -16,8 +17,12 @@ ACCEPT = ("Sec-WebSocket-Accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
 GOOD = [("Upgrade", "websocket"), ("Connection", "Upgrade"), ACCEPT]
 
 
-def new(protocols: tuple[str, ...] = (), headers: Headers | None = None) -> Opening:
-    return Opening(authority="h:3000", resource="/chat?x=1", key=KEY, protocols=protocols, headers=headers)
+def new(
+    protocols: tuple[str, ...] = (), headers: Headers | None = None, *, deflate: bool | PerMessageDeflate = False
+) -> Opening:
+    return Opening(
+        authority="h:3000", resource="/chat?x=1", key=KEY, protocols=protocols, headers=headers, deflate=deflate
+    )
 
 
 def answer(*fields: tuple[str, str], status: str = "101 Switching Protocols") -> bytes:
@@ -38,7 +43,63 @@ def test_the_request_is_a_handshake_that_our_server_accepts() -> None:
     handshake = check_handshake(RequestHead(opening.request))
     assert isinstance(handshake, Handshake)
     assert opening.feed(response_101(handshake, Headers(), "superchat"))
-    assert opening.result() == ("superchat", b"")
+    assert opening.result() == ("superchat", b"", "", None)
+
+
+def test_compression_is_offered_and_what_our_server_answers_is_agreed_on() -> None:
+    opening = new(deflate=True)
+    assert b"\r\nSec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n" in opening.request
+    handshake = check_handshake(RequestHead(opening.request))
+    assert isinstance(handshake, Handshake)
+    accepted = accept_offers(handshake.extensions, PerMessageDeflate(compress="dedicated", decompress="3KB"))
+    assert accepted is not None
+    agreement, extensions = accepted
+    assert opening.feed(response_101(handshake, Headers(), None, extensions))
+    assert opening.result() == (None, b"", extensions, agreement)
+    assert agreement.client_max_window_bits == 11
+
+
+def test_without_compression_nothing_is_offered() -> None:
+    assert b"Extensions" not in new(deflate=False).request
+
+
+def test_an_answer_in_two_headers_is_one_list() -> None:
+    opening = new(deflate=True)
+    fields = [("Sec-WebSocket-Extensions", "permessage-deflate"), ("Sec-WebSocket-Extensions", "other")]
+    assert opening.feed(answer(*GOOD, *fields))
+    with pytest.raises(HandshakeError, match="permessage-deflate"):
+        opening.result()
+
+
+def test_an_offer_that_is_not_taken_up_is_no_compression() -> None:
+    opening = new(deflate=True)
+    assert opening.feed(answer(*GOOD))
+    assert opening.result().deflate is None
+
+
+def test_an_offer_that_is_taken_up_is_an_agreement() -> None:
+    opening = new(deflate=PerMessageDeflate(compress="dedicated", decompress="dedicated"))
+    assert opening.feed(answer(*GOOD, ("Sec-WebSocket-Extensions", "permessage-deflate")))
+    assert opening.result().deflate == Agreement()
+
+
+@pytest.mark.parametrize(
+    ("deflate", "extensions"),
+    [
+        (False, "permessage-deflate"),
+        (True, "x-webkit-deflate-frame"),
+        (True, "permessage-deflate, permessage-deflate"),
+        (True, "permessage-deflate; client_max_window_bits"),
+        (True, "permessage-deflate; unknown"),
+        (PerMessageDeflate(compress="3KB"), "permessage-deflate; client_max_window_bits=15"),
+    ],
+)
+def test_an_extension_that_was_not_offered_so_fails(deflate: bool | PerMessageDeflate, extensions: str) -> None:
+    opening = new(deflate=deflate)
+    assert opening.feed(answer(*GOOD, ("Sec-WebSocket-Extensions", extensions)))
+    with pytest.raises(HandshakeError) as caught:
+        opening.result()
+    assert caught.value.status == 101
 
 
 def test_the_host_may_be_another() -> None:
@@ -53,10 +114,10 @@ def test_the_answer_is_found_wherever_it_is_cut_and_frames_behind_it_are_kept(cu
     head, rest = data[:cut], data[cut:]
     opening_done = opening.feed(head) if head else False
     if opening_done:
-        assert opening.result() == (None, head.partition(b"\r\n\r\n")[2])
+        assert opening.result() == (None, head.partition(b"\r\n\r\n")[2], "", None)
     else:
         assert opening.feed(rest)
-        assert opening.result() == (None, b"\x81\x02hi")
+        assert opening.result() == (None, b"\x81\x02hi", "", None)
 
 
 def test_other_informational_responses_are_passed_over() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from deflate_fakes import Deflating, frames_of
 from engine_fakes import FakeSocket
 
 from trio_bunws._errors import ConnectionClosed
@@ -16,6 +17,7 @@ from trio_bunws._handlers import WebSocketHandler
 from trio_bunws._hub import Hub
 from trio_bunws._options import Limits
 from trio_bunws._status import MessageBackpressured, MessageDropped, MessageSent, ReadyState
+from trio_bunws._wire.compression import Outbound
 from trio_bunws._wire.frames import binary_frame, close_frame, ping_frame, text_frame
 
 if TYPE_CHECKING:
@@ -68,6 +70,29 @@ async def test_a_publish_reaches_all_subscribers_but_the_sender(
     assert status == value
     assert type(status) is MessageSent
     assert [delivered(fake) for fake in (sender, one, other)] == [b"", frame, frame]
+
+
+@pytest.mark.parametrize(
+    ("publish", "opcode"),
+    [
+        (lambda ws, **options: ws.publish("news", "data" * 9, **options), 1),
+        (lambda ws, **options: ws.publish("news", b"data" * 9, **options), 2),
+        (lambda ws, **options: ws.publish_text("news", "data" * 9, **options), 1),
+        (lambda ws, **options: ws.publish_binary("news", b"data" * 9, **options), 2),
+    ],
+)
+async def test_a_publish_is_compressed_if_it_is_to_be_and_its_status_is_the_payloads_length(
+    publish: Callable[..., object], opcode: int
+) -> None:
+    sender, plain = sockets(2)
+    one = FakeSocket(hub=sender.hub, deflate=Outbound(15, takeover=False, min_size=0))
+    one.ws.subscribe("news")
+    assert publish(sender.ws) == publish(sender.ws, compress=False) == publish(sender.ws, compress=True) == 36
+    assert [frame.payload for frame in frames_of(delivered(plain))] == [b"data" * 9] * 3
+    frames = list(frames_of(delivered(one)))
+    assert [frame.compressed for frame in frames] == [False, False, True]
+    assert {frame.opcode for frame in frames} == {opcode}
+    assert Deflating().inflate(frames[2].payload) == b"data" * 9
 
 
 async def test_with_publish_to_self_the_sender_gets_it_too_if_it_is_subscribed() -> None:

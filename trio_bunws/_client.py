@@ -14,7 +14,7 @@ import trio
 
 from trio_bunws._binary_type import BinaryType, check_binary_type
 from trio_bunws._client_connection import ClientConnection
-from trio_bunws._client_endpoint import ClientEndpoint, closing_frame
+from trio_bunws._client_endpoint import OFFER_TIME, ClientEndpoint, closing_frame
 from trio_bunws._client_options import check_headers, check_protocols, check_stream, check_tls, make_handler
 from trio_bunws._close import CloseFrame, CloseInfo
 from trio_bunws._connect import open_websocket
@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from trio_bunws._headers import HeadersLike
+    from trio_bunws._options import PerMessageDeflate
     from trio_bunws._transport import Transport
-    from trio_bunws._wire.opening import Agreement
+    from trio_bunws._wire.opening import Opened
 
 MIB: Final = 1024 * 1024
 LEFT: Final = CloseFrame(NO_CODE, "")
@@ -62,7 +63,10 @@ class WebSocket:
         protocols: the subprotocols to offer, the preferred one first; or one.
         headers: more headers for the request.
         tls: the context for `wss://`. Default: the system's certificates are believed.
-        max_payload_length: bytes of a received message; beyond it the connection closes with 1009. Default: 16 MiB.
+        per_message_deflate: compression to offer. Default: True, the offer that browsers make; messages are
+            compressed only if sent with `compress=True`.
+        max_payload_length: bytes of a received message, inflated; beyond it the connection closes with 1009. Default:
+            16 MiB.
         backpressure_limit: unsent bytes above which messages are dropped; 0: none. Default: 16 MiB.
         max_inbox: messages that may wait to be received. Default: 16.
         open_timeout: seconds for connecting and the handshakes. Default: 10.
@@ -79,6 +83,7 @@ class WebSocket:
         "_close_timeout",
         "_endpoint",
         "_entered",
+        "_extensions",
         "_handler",
         "_headers",
         "_life",
@@ -99,6 +104,7 @@ class WebSocket:
         *,
         headers: HeadersLike | None = None,
         tls: ssl.SSLContext | None = None,
+        per_message_deflate: bool | PerMessageDeflate = True,
         max_payload_length: int = 16 * MIB,
         backpressure_limit: int = 16 * MIB,
         max_inbox: int = 16,
@@ -119,9 +125,13 @@ class WebSocket:
         self._open_timeout: Final = open_timeout
         self._close_timeout: Final = close_timeout
         self._handler: Final = make_handler(
-            max_payload_length=max_payload_length, backpressure_limit=backpressure_limit, max_inbox=max_inbox
+            per_message_deflate=per_message_deflate,
+            max_payload_length=max_payload_length,
+            backpressure_limit=backpressure_limit,
+            max_inbox=max_inbox,
         )
         self._binary_type: BinaryType = "bytes"
+        self._extensions = ""
         self._entered = False
         self._over = False  # it will never be open
         self._opening: Final = trio.CancelScope()
@@ -149,14 +159,14 @@ class WebSocket:
     @asynccontextmanager
     async def _live(self) -> AsyncGenerator[None]:
         """Be open: from the opening handshake to the end of the last task."""
-        transport, agreement = await self._open()
+        transport, opened = await self._open()
         failure: BaseException | None = None
         # Shielded, so that the connection outlives the block's cancellation by as much as `leave` wants.
         scope = trio.CancelScope(shield=True, deadline=math.inf)
         try:
             async with trio.open_nursery() as nursery:
                 begun = trio.Event()  # not `nursery.start`: cancelled, it waits for what nobody can end
-                nursery.start_soon(self._serve, scope, transport, agreement, begun)
+                nursery.start_soon(self._serve, scope, transport, opened, begun)
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + OFFER_TIME):
                     await begun.wait()
                 endpoint = self._opened
@@ -180,27 +190,33 @@ class WebSocket:
         if failure is not None:
             raise failure  # out here, so that it keeps its own cause and context
 
-    async def _open(self) -> tuple[Transport, Agreement]:
+    async def _open(self) -> tuple[Transport, Opened]:
         with self._opening, trio.fail_after(self._open_timeout):
-            return await open_websocket(self._target, self._protocols, self._headers, self._tls, self._stream)
+            return await open_websocket(
+                self._target,
+                self._protocols,
+                self._headers,
+                self._tls,
+                self._stream,
+                deflate=self._handler.per_message_deflate,
+            )
         raise ConnectionClosed(None, None)  # `_give_up` was called
 
-    async def _serve(
-        self, scope: trio.CancelScope, transport: Transport, agreement: Agreement, begun: trio.Event
-    ) -> None:
+    async def _serve(self, scope: trio.CancelScope, transport: Transport, opened: Opened, begun: trio.Event) -> None:
         """Run the connection to its end."""
         try:
             with scope:
                 async with trio.open_nursery() as nursery:
                     limits = Limits(close_timeout=self._close_timeout)
                     engine = Engine(HandlerSlot(self._handler), limits, nursery)
-                    connection = ClientConnection(transport, engine, agreement.protocol)
+                    connection = ClientConnection(transport, engine, opened.protocol, opened.deflate)
+                    self._extensions = opened.extensions
                     connection.ws.binary_type = self._binary_type
                     nursery.start_soon(engine.hub.run)
                     nursery.start_soon(engine.sweeper.run)
                     self._endpoint = connection.ws
                     begun.set()
-                    await connection.run(b"", agreement.trailing)
+                    await connection.run(b"", opened.trailing)
                     await transport.aclose()
                     nursery.cancel_scope.cancel()
         finally:
@@ -258,8 +274,8 @@ class WebSocket:
         """Send a message: text for a `str`, binary for any buffer, which may be changed after the call.
 
         Returns:
-            The payload's length in bytes; -1 if it was queued behind unsent bytes; 0 if it was dropped, because the
-            socket is closing or has more than `backpressure_limit` unsent bytes.
+            The payload's length in bytes, before compression; -1 if it was queued behind unsent bytes; 0 if it was
+            dropped, because the socket is closing or has more than `backpressure_limit` unsent bytes.
 
         Raises:
             TypeError: if `data` is neither `str` nor a buffer, or `compress` is no bool.
@@ -353,6 +369,11 @@ class WebSocket:
     def protocol(self) -> str | None:
         """The subprotocol agreed on, or `None`."""
         return None if self._endpoint is None else self._endpoint.protocol
+
+    @property
+    def extensions(self) -> str:
+        """The extensions agreed on, as the server named them: `"permessage-deflate; ..."`, or `""` for none."""
+        return self._extensions
 
     @property
     def binary_type(self) -> BinaryType:

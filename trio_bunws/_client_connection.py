@@ -14,6 +14,7 @@ from trio_bunws._reception import Reception
 if TYPE_CHECKING:
     from trio_bunws._engine import Engine
     from trio_bunws._transport import Transport
+    from trio_bunws._wire.compression import Agreement
 
 
 class ClientConnection(Connection[None, ClientEndpoint]):
@@ -21,8 +22,11 @@ class ClientConnection(Connection[None, ClientEndpoint]):
 
     __slots__ = ()
 
-    def __init__(self, transport: Transport, engine: Engine[None], protocol: str | None) -> None:
-        super().__init__(transport, engine, client=True)
+    def __init__(
+        self, transport: Transport, engine: Engine[None], protocol: str | None, agreement: Agreement | None = None
+    ) -> None:
+        """`agreement`: how messages may be compressed; `None`: not at all."""
+        super().__init__(transport, engine, agreement, client=True)
         handler = engine.slot.handler
         self.ws = ClientEndpoint(
             sink=transport,
@@ -30,5 +34,6 @@ class ClientConnection(Connection[None, ClientEndpoint]):
             hub=engine.hub,
             backpressure_limit=handler.backpressure_limit,
             protocol=protocol,
+            deflate=engine.outbound(agreement, client=True),
         )
         self._dispatcher = Reception(self.ws, handler.max_inbox, handler.max_payload_length, self.release)

@@ -17,6 +17,7 @@ from trio_bunws._wire.frames import mask_frame
 
 if TYPE_CHECKING:
     from trio_bunws._hub import Hub
+    from trio_bunws._wire.compression import Outbound
 
 KEY_SIZE: Final = 4
 GOING_AWAY: Final = CloseFrame(1001, "Going away")
@@ -52,13 +53,23 @@ class ClientEndpoint(Endpoint):
 
     __slots__ = ()
 
-    def __init__(self, *, sink: Sink, driver: Driver, hub: Hub, backpressure_limit: int, protocol: str | None) -> None:
+    def __init__(
+        self,
+        *,
+        sink: Sink,
+        driver: Driver,
+        hub: Hub,
+        backpressure_limit: int,
+        protocol: str | None,
+        deflate: Outbound | None = None,
+    ) -> None:
         super().__init__(
             sink=sink,
             driver=driver,
             hub=hub,
             backpressure_limit=backpressure_limit,
             protocol=protocol,
+            deflate=deflate,
         )
         self._outbox = MaskingOutbox(sink, self, backpressure_limit)  # nothing has been sent yet
 

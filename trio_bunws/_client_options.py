@@ -13,11 +13,12 @@ import trio
 
 from trio_bunws._handlers import WebSocketHandler
 from trio_bunws._headers import TOKEN, Headers
-from trio_bunws._options import check_int
+from trio_bunws._options import check_deflate, check_int
 from trio_bunws._wire.opening import OURS
 
 if TYPE_CHECKING:
     from trio_bunws._headers import HeadersLike
+    from trio_bunws._options import PerMessageDeflate
 
 
 def check_protocols(protocols: object) -> tuple[str, ...]:
@@ -62,8 +63,11 @@ def check_stream(stream: object) -> None:
         raise TypeError(f"WebSocket expects stream to be a trio.abc.Stream, not {stream!r}")
 
 
-def make_handler(*, max_payload_length: int, backpressure_limit: int, max_inbox: int) -> WebSocketHandler[None]:
+def make_handler(
+    *, per_message_deflate: bool | PerMessageDeflate, max_payload_length: int, backpressure_limit: int, max_inbox: int
+) -> WebSocketHandler[None]:
     """Return a client's options as the handler that an engine wants; raise for those out of range."""
+    check_deflate("WebSocket", "per_message_deflate", per_message_deflate)
     check_int("WebSocket", "max_payload_length", max_payload_length, 1)
     check_int("WebSocket", "backpressure_limit", backpressure_limit, 0)
     check_int("WebSocket", "max_inbox", max_inbox, 1)
@@ -71,6 +75,7 @@ def make_handler(*, max_payload_length: int, backpressure_limit: int, max_inbox:
         max_payload_length=max_payload_length,
         backpressure_limit=backpressure_limit,
         max_inbox=max_inbox,
+        per_message_deflate=per_message_deflate,
         idle_timeout=0,
         send_pings=False,
     )

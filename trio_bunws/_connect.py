@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from trio_bunws._transport import Transport, take_over
-from trio_bunws._wire.opening import Agreement, Opening
+from trio_bunws._wire.opening import Opened, Opening
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trio_bunws._headers import Headers
+    from trio_bunws._options import PerMessageDeflate
     from trio_bunws._url import Target
 
 BODY_TIME: Final = 1.0
@@ -32,11 +33,13 @@ async def open_websocket(
     headers: Headers | None,
     tls: ssl.SSLContext | None,
     stream: trio.abc.Stream | None,
-) -> tuple[Transport, Agreement]:
+    *,
+    deflate: bool | PerMessageDeflate = False,
+) -> tuple[Transport, Opened]:
     """Connect, and open a WebSocket; the arguments, and what is raised, are those of the two functions below."""
     transport = await connect(target, tls, stream)
     try:
-        return transport, await shake_hands(transport, target, protocols, headers)
+        return transport, await shake_hands(transport, target, protocols, headers, deflate)
     except BaseException:
         transport.abort()
         await transport.aclose()
@@ -69,8 +72,12 @@ async def connect(target: Target, tls: ssl.SSLContext | None, stream: trio.abc.S
 
 
 async def shake_hands(
-    transport: Transport, target: Target, protocols: Sequence[str], headers: Headers | None
-) -> Agreement:
+    transport: Transport,
+    target: Target,
+    protocols: Sequence[str],
+    headers: Headers | None,
+    deflate: bool | PerMessageDeflate = False,
+) -> Opened:
     """Open a WebSocket over a connection, which stays the caller's to close.
 
     Raises:
@@ -83,6 +90,7 @@ async def shake_hands(
         key=b64encode(urandom(KEY_SIZE)),
         protocols=protocols,
         headers=headers,
+        deflate=deflate,
     )
     with trio.CancelScope() as body:
         try:

@@ -19,6 +19,7 @@ from trio_bunws._endpoint import ABNORMAL, Endpoint
 from trio_bunws._status import OPEN, ReadyState
 from trio_bunws._tasks import Role, TaskGroup
 from trio_bunws._wire.codec import Codec
+from trio_bunws._wire.compression import inflater
 from trio_bunws._wire.events import Close, Failure, Ping
 from trio_bunws._wire.frames import ping_frame, pong_frame
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from trio_bunws._engine import Engine
     from trio_bunws._reception import Reception
     from trio_bunws._transport import Transport
+    from trio_bunws._wire.compression import Agreement
     from trio_bunws._wire.events import Event
 
 T = TypeVar("T")
@@ -64,11 +66,18 @@ class Connection(Generic[T, E]):
     ws: E
     _dispatcher: Dispatcher[T] | Reception
 
-    def __init__(self, transport: Transport, engine: Engine[T], *, client: bool = False) -> None:
+    def __init__(
+        self, transport: Transport, engine: Engine[T], agreement: Agreement | None, *, client: bool = False
+    ) -> None:
         max_payload_length = engine.slot.handler.max_payload_length
         self._transport: Final = transport
         self._engine: Final = engine
-        self._codec: Final = Codec(max_payload_length, engine.limits.max_fragments, client=client)
+        self._codec: Final = Codec(
+            max_payload_length,
+            engine.limits.max_fragments,
+            client=client,
+            inflater=None if agreement is None else inflater(agreement, client=client),
+        )
         self._tasks: Final = TaskGroup(engine.nursery)
         self._context: Final = trio.lowlevel.current_task().context
         self._pending: Event | None = None

@@ -19,10 +19,12 @@ from trio_bunws._outbox import Outbox, Sink
 from trio_bunws._payload import check_compress, encode_binary, encode_control, encode_message, encode_text
 from trio_bunws._status import BACKPRESSURED, DROPPED, OPEN, ReadyState, SendStatus, sent
 from trio_bunws._topics import OVER
-from trio_bunws._wire.frames import binary_frame, close_frame, ping_frame, pong_frame, text_frame
+from trio_bunws._wire.frames import binary_frame, close_frame, ping_frame, pong_frame, take_apart, text_frame
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+    from trio_bunws._wire.compression import Outbound
 
 NO_CODE: Final = 1005
 """Stands for a Close frame without a code (RFC 6455, section 7.4.1)."""
@@ -93,8 +95,19 @@ class Endpoint(Subscriber):
         "_state",
     )
 
-    def __init__(self, *, sink: Sink, driver: Driver, hub: Hub, backpressure_limit: int, protocol: str | None) -> None:
+    def __init__(
+        self,
+        *,
+        sink: Sink,
+        driver: Driver,
+        hub: Hub,
+        backpressure_limit: int,
+        protocol: str | None,
+        deflate: Outbound | None = None,
+    ) -> None:
         super().__init__()
+        if deflate is not None:
+            hub.compress_for(self, deflate)
         self._outbox = Outbox(sink, self, backpressure_limit)
         self._driver: Final = driver
         self._hub: Final = hub
@@ -115,11 +128,11 @@ class Endpoint(Subscriber):
 
         Args:
             data: the message.
-            compress: compress it, if the client agreed to compression.
+            compress: compress it, if the peer agreed to compression and the message has `min_size` bytes.
 
         Returns:
-            The payload's length in bytes; -1 if it was queued behind unsent bytes; 0 if it was dropped, because the
-            socket is closing or has more than `backpressure_limit` unsent bytes.
+            The payload's length in bytes, before compression; -1 if it was queued behind unsent bytes; 0 if it was
+            dropped, because the socket is closing or has more than `backpressure_limit` unsent bytes.
 
         Raises:
             TypeError: if `data` is neither `str` nor a buffer, or `compress` is no bool.
@@ -128,26 +141,26 @@ class Endpoint(Subscriber):
             check_compress("send", compress)
         if type(data) is str:
             payload = data.encode()
-            return self._send(text_frame(payload), len(payload))
+            return self._send(text_frame(payload), len(payload), compress)
         if type(data) is bytes:
-            return self._send(binary_frame(data), len(data))
+            return self._send(binary_frame(data), len(data), compress)
         payload, is_text = encode_message("send", data)
-        return self._send(text_frame(payload) if is_text else binary_frame(payload), len(payload))
+        return self._send(text_frame(payload) if is_text else binary_frame(payload), len(payload), compress)
 
     def send_text(self, data: str, compress: bool = False) -> SendStatus:
         """Send a text message; as `send`, but `data` must be a `str`."""
         if compress is not False:
             check_compress("send_text", compress)
         payload = data.encode() if type(data) is str else encode_text("send_text", data)
-        return self._send(text_frame(payload), len(payload))
+        return self._send(text_frame(payload), len(payload), compress)
 
     def send_binary(self, data: Buffer, compress: bool = False) -> SendStatus:
         """Send a binary message; as `send`, but `data` must be a buffer."""
         check_compress("send_binary", compress)
         payload = encode_binary("send_binary", data)
-        return self._send(binary_frame(payload), len(payload))
+        return self._send(binary_frame(payload), len(payload), compress)
 
-    def _send(self, frame: bytes, size: int) -> SendStatus:
+    def _send(self, frame: bytes, size: int, compress: bool) -> SendStatus:
         if self._topics:
             self._hub.catch_up(self)  # may end the socket, by dropping something; a closed one has no topics
         if self._state is not OPEN:
@@ -156,6 +169,8 @@ class Endpoint(Subscriber):
         if outbox.pressure == OVER:
             outbox.drop()
             return DROPPED
+        if compress and self._deflate is not None:
+            frame = self._deflate.frame(*take_apart(frame))  # not earlier: what was compressed must be sent
         outbox.push(frame)
         if not outbox.corks:
             self._hub.mark_dirty(self)
@@ -164,7 +179,8 @@ class Endpoint(Subscriber):
     async def send_wait(self, data: str | Buffer, compress: bool = False) -> SendStatus:
         """Send a message as soon as it fits within `backpressure_limit`, instead of queueing past it.
 
-        A checkpoint. If it is cancelled, nothing was sent; if it returns, the message was accepted once.
+        Room is asked for its length before compression. A checkpoint. If it is cancelled, nothing was sent; if it
+        returns, the message was accepted once.
 
         Raises:
             ConnectionClosed: if the socket is closing, or begins to while this waits.
@@ -173,16 +189,18 @@ class Endpoint(Subscriber):
         check_compress("send_wait", compress)
         payload, is_text = encode_message("send_wait", data)
         frame = text_frame(payload) if is_text else binary_frame(payload)
+        # What is compressed must be sent, so its length is not known yet: up to an eighth more (zlib's deflateBound).
+        most = len(frame) + (len(frame) // 7 + 16 if compress and self._deflate is not None else 0)
         await trio.lowlevel.checkpoint()
         outbox = self._outbox
         while True:
             self._hub.catch_up(self)
             if self._state is not OPEN:
                 raise self._closed_error()
-            if not outbox.has_room(len(frame)):
+            if not outbox.has_room(most):
                 outbox.flush()  # the transport may take the batch at once
-            if outbox.has_room(len(frame)):
-                return self._send(frame, len(payload))
+            if outbox.has_room(most):
+                return self._send(frame, len(payload), compress)
             await outbox.wait_change()
 
     async def drained(self) -> None:

@@ -6,14 +6,19 @@ A plain holder, so that a connection does not know the server; `Server` makes on
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from weakref import WeakValueDictionary
 
 from attrs import frozen
 
 from trio_bunws._hub import Hub
 from trio_bunws._liveness import Sweeper
 from trio_bunws._topics import CLEAR
+from trio_bunws._wire.compression import outbound
+from trio_bunws._wire.deflate import BACKEND
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     import trio
 
     from trio_bunws._close import CloseInfo
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
     from trio_bunws._endpoint import SocketStatistics
     from trio_bunws._handlers import HandlerSlot
     from trio_bunws._options import Limits
+    from trio_bunws._wire.compression import Agreement, Outbound
 
 T = TypeVar("T")
 
@@ -70,12 +76,25 @@ class ServerStatistics:
     """Topics that have a subscriber now."""
     refused_subscriptions: int
     """Subscriptions refused because of `limits.max_topics_per_socket`."""
+    compression: str
+    """The library that compresses and decompresses."""
 
 
 class Engine(Generic[T]):
     """The shared parts; `nursery` is that of the sockets and outlives each of them."""
 
-    __slots__ = ("close_by", "closing", "connections", "hub", "limits", "nursery", "slot", "sweeper", "totals")
+    __slots__ = (
+        "_outbounds",
+        "close_by",
+        "closing",
+        "connections",
+        "hub",
+        "limits",
+        "nursery",
+        "slot",
+        "sweeper",
+        "totals",
+    )
 
     def __init__(self, slot: HandlerSlot[T], limits: Limits, nursery: trio.Nursery) -> None:
         self.slot: Final = slot
@@ -90,6 +109,19 @@ class Engine(Generic[T]):
         """How sockets are closed since the server closes them all; one that opens now is closed at once."""
         self.close_by: float | None = None
         """The trio time at which those that are still closing are aborted."""
+        self._outbounds: Final[WeakValueDictionary[Hashable, Outbound]] = WeakValueDictionary()
+
+    def outbound(self, agreement: Agreement | None, *, client: bool) -> Outbound | None:
+        """Return what a new connection compresses with; the same one for all whose frames are interchangeable.
+
+        None if there is no agreement, or the handler's `per_message_deflate` says only to decompress.
+        """
+        if agreement is None:
+            return None
+        made = outbound(agreement, self.slot.handler.per_message_deflate, client=client)
+        if made is None or made.group is None:
+            return made
+        return self._outbounds.setdefault(made.group, made)
 
     def statistics(self, connections: int) -> ServerStatistics:
         """Return the counts of all sockets, past and present; `connections` are the open TCP connections."""
@@ -107,4 +139,5 @@ class Engine(Generic[T]):
             backpressured_sockets=sum(ws._outbox.pressure > CLEAR for ws in sockets),
             topics=len(self.hub.topics),
             refused_subscriptions=self.hub.refused_subscriptions,
+            compression=BACKEND,
         )

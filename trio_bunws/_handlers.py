@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, overload
 
 import attrs
 
-from trio_bunws._options import MAX_IDLE_TIMEOUT, PerMessageDeflate, at_least, boolean, timeout
+from trio_bunws._options import MAX_IDLE_TIMEOUT, PerMessageDeflate, at_least, boolean, check_deflate, timeout
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -110,10 +110,7 @@ def _session(instance: WebSocketHandler[Any], attribute: attrs.Attribute[Any], v
 
 
 def _deflate(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    if not isinstance(value, (bool, PerMessageDeflate)):
-        raise TypeError(
-            f"WebSocketHandler expects {attribute.name} to be a boolean or a PerMessageDeflate, not {value!r}"
-        )
+    check_deflate("WebSocketHandler", attribute.name, value)
 
 
 @attrs.frozen(kw_only=True)

@@ -14,16 +14,18 @@ import trio
 from trio_bunws._fanout import TickLog
 from trio_bunws._status import BACKPRESSURED, DROPPED, SendStatus, sent
 from trio_bunws._topics import CLEAR, OVER, Topic, TopicIndex
+from trio_bunws._wire.frames import take_apart
 
 if TYPE_CHECKING:
     from trio_bunws._outbox import Outbox
+    from trio_bunws._wire.compression import Outbound
 
 LOG_ENTRIES: Final = 4096
 LOG_BYTES: Final = 1024 * 1024
 SOCKETS_PER_TURN: Final = 512
 """Sockets served before other tasks get their turn."""
 SOCKETS_PER_LOOK: Final = 32
-"""Sockets served between two looks at the clock."""
+"""Sockets served between two looks at the clock, when nothing is to be compressed."""
 TURN: Final = 0.001
 """Seconds of work before other tasks get their turn."""
 
@@ -31,13 +33,14 @@ TURN: Final = 0.001
 class Subscriber:
     """A socket as the hub sees it: the base of `ServerWebSocket`."""
 
-    __slots__ = ("_cursor", "_dirty", "_outbox", "_topics")
+    __slots__ = ("_cursor", "_deflate", "_dirty", "_outbox", "_topics")
 
     _outbox: Outbox
 
     def __init__(self) -> None:
         self._topics: dict[str, Topic[Subscriber]] = {}
         self._cursor = 0
+        self._deflate: Outbound | None = None
         self._dirty = False
 
     def _pressure_changed(self, old: int, new: int) -> None:
@@ -48,12 +51,14 @@ class Subscriber:
 class Hub:
     """Topics and delivery of one server. All methods but `run` are plain functions that never checkpoint."""
 
-    __slots__ = ("_awake", "_bell", "_dirty", "_log", "_waiting", "refused_subscriptions", "topics")
+    __slots__ = ("_awake", "_bell", "_compressing", "_dirty", "_log", "_waiting", "refused_subscriptions", "topics")
 
     def __init__(self) -> None:
         self.topics: Final[TopicIndex[Subscriber]] = TopicIndex()
         self._log: Final[TickLog[Subscriber]] = TickLog()
         self._dirty: list[Subscriber] = []
+        self._compressing = 0
+        """Members that have a compressor."""
         self.refused_subscriptions: int = 0
         """Subscriptions refused because a socket had too many topics."""
         self._awake = False
@@ -61,8 +66,13 @@ class Hub:
 
     # Publishing
 
-    def publish(self, name: str, frame: bytes, size: int, sender: Subscriber | None) -> SendStatus:
-        """Accept a frame of `size` payload bytes for all subscribers but `sender`; the status is as known now."""
+    def publish(
+        self, name: str, frame: bytes, size: int, sender: Subscriber | None, compress: bool = False
+    ) -> SendStatus:
+        """Accept a plain frame of `size` payload bytes for all subscribers but `sender`; the status is as known now.
+
+        With `compress` those get it compressed that have a compressor.
+        """
         log = self._log
         if log.size + len(frame) > LOG_BYTES and log.size:
             self.apply()  # first, for it may change the status, and who is subscribed
@@ -79,7 +89,10 @@ class Hub:
             over -= pressure == OVER
         if not receivers:
             return DROPPED
-        log.append(topic, frame, sender)
+        if compress and self._compressing:
+            log.append_to_compress(topic, frame, sender)
+        else:
+            log.append(topic, frame, sender)
         if not self._awake:
             self._wake()
         if log.end - log.start >= LOG_ENTRIES:
@@ -109,6 +122,14 @@ class Hub:
         member._topics = {}
         for topic in topics.values():
             self.topics.leave(topic, member, member._outbox.pressure)
+        if member._deflate is not None:
+            member._deflate = None
+            self._compressing -= 1
+
+    def compress_for(self, member: Subscriber, deflate: Outbound) -> None:
+        """Compress for this member, until it leaves, what is to be compressed."""
+        member._deflate = deflate
+        self._compressing += 1
 
     # Delivery
 
@@ -119,9 +140,27 @@ class Hub:
         if cursor == log.end or not member._topics or not log.size:
             return
         member._cursor = log.end
-        frames, count = log.share(member, member._topics, cursor)
+        if not log.compresses or (deflate := member._deflate) is None:
+            frames, count = log.share(member, member._topics, cursor)
+        elif deflate.takeover:
+            self._catch_up_apart(member, deflate, cursor)
+            return
+        else:
+            frames, count = log.share(member, member._topics, cursor, deflate)
         if count:
             member._outbox.push_batch(frames, count)
+
+    def _catch_up_apart(self, member: Subscriber, deflate: Outbound, cursor: int) -> None:
+        """Compress a member's share for it alone, unless it is dropped: the peer would miss what that had."""
+        outbox = member._outbox
+        frames = self._log.apart(member, member._topics, cursor)
+        if not frames:
+            return
+        if outbox.pressure == OVER:
+            outbox.drop(len(frames))
+        else:
+            made = [deflate.frame(*take_apart(frame)) if compress else frame for frame, compress in frames]
+            outbox.push_batch(b"".join(made), len(made))
 
     def mark_dirty(self, member: Subscriber) -> None:
         """Have a member's batch written at the next tick."""
@@ -155,7 +194,8 @@ class Hub:
 
     async def _tick(self) -> None:
         log = self._log
-        turn = Turn()
+        # One compression takes as long as several deliveries.
+        turn = Turn(1 if log.compresses else SOCKETS_PER_LOOK)
         if log.size:
             stop = log.end
             for member in log.members():
@@ -175,16 +215,18 @@ class Hub:
 class Turn:
     """How long the hub has held the event loop."""
 
-    __slots__ = ("_began", "_served")
+    __slots__ = ("_began", "_look_after", "_served")
 
-    def __init__(self) -> None:
+    def __init__(self, look_after: int) -> None:
+        """`look_after`: sockets served between two looks at the clock."""
+        self._look_after: Final = look_after
         self._served = 0
         self._began = trio.current_time()
 
     def is_over(self) -> bool:
         """Count one socket; True when other tasks should run."""
         self._served += 1
-        return self._served % SOCKETS_PER_LOOK == 0 and (
+        return self._served % self._look_after == 0 and (
             self._served >= SOCKETS_PER_TURN or trio.current_time() - self._began >= TURN
         )
 

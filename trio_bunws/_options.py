@@ -121,7 +121,15 @@ def _compressor(instance: object, attribute: attrs.Attribute[Any], value: object
 class PerMessageDeflate:
     """How messages are compressed (RFC 7692), each direction by itself; all arguments are by keyword.
 
-    True means ``"shared"``, False and ``"disable"`` mean off.
+    True means ``"shared"``, False and ``"disable"`` mean off; both off: no compression. It is negotiated when a
+    connection opens and stays as it is then. Compressed are messages sent or published with ``compress=True``, which is
+    the default of `Server.publish` alone.
+
+    ``"shared"`` compresses each message by itself: a connection keeps no memory for it, and a publish is compressed
+    once for all receivers. The others remember what was sent before, which makes similar short messages much shorter.
+    They cost each connection memory, from its first compressed message on: 12 KiB (``"3KB"``) to 129 KiB
+    (``"dedicated"``, ``"256KB"``) for what it sends, 8 to 40 for what it receives; and each receiver of a publish a
+    compression of its own.
 
     Raises:
         TypeError: if an option is of the wrong type.
@@ -134,6 +142,12 @@ class PerMessageDeflate:
     """The decompressor for what the peer sends. Default: ``"shared"``, also when off while `compress` is on."""
     min_size: int = attrs.field(default=0, validator=at_least(0))
     """Bytes; a shorter payload is sent as it is. Default: 0."""
+
+
+def check_deflate(owner: str, name: str, value: object) -> None:
+    """Raise `TypeError` unless ``value`` is a bool or a `PerMessageDeflate`."""
+    if not isinstance(value, (bool, PerMessageDeflate)):
+        _reject(TypeError, owner, name, "a boolean or a PerMessageDeflate", value)
 
 
 @attrs.frozen(kw_only=True)

@@ -21,6 +21,7 @@ from trio_bunws._options import check_bool, check_callable, check_timeout
 from trio_bunws._payload import check_compress, check_topic, encode_message
 from trio_bunws._request import Request, Upgrade
 from trio_bunws._server_connection import ServerConnection
+from trio_bunws._wire.compression import accept_offers
 from trio_bunws._wire.frames import binary_frame, text_frame
 from trio_bunws._wire.upgrade import response_101, select_subprotocol
 
@@ -172,18 +173,23 @@ class Server(Generic[T]):
         assert handshake is not None  # upgrade() looked
         self._http.pop(transport, None)
         protocol = select_subprotocol(handshake, upgrade.protocol, upgrade.headers)
-        response = response_101(handshake, upgrade.headers, protocol)
+        accepted = accept_offers(handshake.extensions, self._engine.slot.handler.per_message_deflate)
+        agreement, extensions = accepted or (None, "")
+        response = response_101(handshake, upgrade.headers, protocol, extensions)
         request._handshake = None
-        connection = ServerConnection(transport, self._engine, request, upgrade.data, protocol)
+        connection = ServerConnection(transport, self._engine, request, upgrade.data, protocol, agreement=agreement)
         del upgrade  # its headers are not held for the life of the socket
         await connection.run(response, trailing)
 
     def publish(self, topic: str, data: str | Buffer, compress: bool = True) -> SendStatus:
-        """Send a message to all subscribers of a topic.
+        """Send a message to all subscribers of a topic; compressed for those who agreed to compression, as in Bun.
+
+        It is compressed once for all receivers that share parameters without context takeover (`per_message_deflate` of
+        True, or "shared"), else for each receiver. `compress=False` sends it as it is.
 
         Returns:
-            The payload's length in bytes; -1 if a receiver has unsent bytes; 0 if there is no receiver, or one is
-            over its limit. The others get the message whatever happens to one.
+            The payload's length in bytes, before compression; -1 if a receiver has unsent bytes; 0 if there is no
+            receiver, or one is over its limit. The others get the message whatever happens to one.
 
         Raises:
             TypeError: if `data` is neither `str` nor a buffer, `compress` is no bool, or `topic` no `str`.
@@ -193,7 +199,7 @@ class Server(Generic[T]):
         check_topic("publish", topic, self._limits.max_topic_length)
         payload, is_text = encode_message("publish", data)
         frame = text_frame(payload) if is_text else binary_frame(payload)
-        return self._engine.hub.publish(topic, frame, len(payload), None)
+        return self._engine.hub.publish(topic, frame, len(payload), None, compress)
 
     def subscriber_count(self, topic: str) -> int:
         """Return how many sockets are subscribed to a topic; 0 for an unknown one."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from trio_bunws._engine import Engine
     from trio_bunws._request import Request
     from trio_bunws._transport import Transport
+    from trio_bunws._wire.compression import Agreement
 
 T = TypeVar("T")
 
@@ -32,9 +33,17 @@ class ServerConnection(Connection[T, ServerWebSocket[T]]):
     __slots__ = ("_handlers",)
 
     def __init__(
-        self, transport: Transport, engine: Engine[T], request: Request, data: T, protocol: str | None
+        self,
+        transport: Transport,
+        engine: Engine[T],
+        request: Request,
+        data: T,
+        protocol: str | None,
+        *,
+        agreement: Agreement | None = None,
     ) -> None:
-        super().__init__(transport, engine)
+        """`agreement`: how messages may be compressed; `None`: not at all."""
+        super().__init__(transport, engine, agreement)
         remote = transport.remote
         self.ws = ServerWebSocket(
             sink=transport,
@@ -46,6 +55,7 @@ class ServerConnection(Connection[T, ServerWebSocket[T]]):
             data=data,
             protocol=protocol,
             remote_address=None if remote is None else remote.address,
+            deflate=engine.outbound(agreement, client=False),
         )
         self._handlers: Final = Dispatcher(self.ws, engine.slot, self._tasks, self.release)
         self._dispatcher = self._handlers

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from trio_bunws._options import Limits
     from trio_bunws._outbox import Sink
     from trio_bunws._request import Request
+    from trio_bunws._wire.compression import Outbound
 
     # PEP 696, and Bun's `ServerWebSocket<T = undefined>`: where nothing names the data, it is None.
     T = TypeVar("T", default=None)
@@ -77,6 +78,7 @@ class ServerWebSocket(Endpoint, Generic[T]):
         data: T,
         protocol: str | None,
         remote_address: str | None,
+        deflate: Outbound | None = None,
     ) -> None:
         super().__init__(
             sink=sink,
@@ -84,6 +86,7 @@ class ServerWebSocket(Endpoint, Generic[T]):
             hub=hub,
             backpressure_limit=slot.handler.backpressure_limit,
             protocol=protocol,
+            deflate=deflate,
         )
         self._slot: Final = slot
         self._limits: Final = limits
@@ -97,11 +100,12 @@ class ServerWebSocket(Endpoint, Generic[T]):
     def publish(self, topic: str, data: str | Buffer, compress: bool = False) -> SendStatus:
         """Send a message to all subscribers of a topic but this socket (`publish_to_self=True`: to it too).
 
-        The socket need not be subscribed, and may be closed.
+        The socket need not be subscribed, and may be closed. With `compress` it is compressed for those receivers who
+        agreed to compression: once for all that share parameters without context takeover, else for each.
 
         Returns:
-            The payload's length in bytes; -1 if a receiver has unsent bytes; 0 if there is no receiver, or one is
-            over its limit. The others get the message whatever happens to one.
+            The payload's length in bytes, before compression; -1 if a receiver has unsent bytes; 0 if there is no
+            receiver, or one is over its limit. The others get the message whatever happens to one.
 
         Raises:
             TypeError: as `send`; or if `topic` is no `str`.
@@ -115,26 +119,26 @@ class ServerWebSocket(Endpoint, Generic[T]):
         else:
             payload, is_text = encode_message("publish", data)
             frame = text_frame(payload) if is_text else binary_frame(payload)
-        return self._publish("publish", topic, frame, len(payload))
+        return self._publish("publish", topic, frame, len(payload), compress)
 
     def publish_text(self, topic: str, data: str, compress: bool = False) -> SendStatus:
         """Publish a text message; as `publish`, but `data` must be a `str`."""
         if compress is not False:
             check_compress("publish_text", compress)
         payload = data.encode() if type(data) is str else encode_text("publish_text", data)
-        return self._publish("publish_text", topic, text_frame(payload), len(payload))
+        return self._publish("publish_text", topic, text_frame(payload), len(payload), compress)
 
     def publish_binary(self, topic: str, data: Buffer, compress: bool = False) -> SendStatus:
         """Publish a binary message; as `publish`, but `data` must be a buffer."""
         check_compress("publish_binary", compress)
         payload = encode_binary("publish_binary", data)
-        return self._publish("publish_binary", topic, binary_frame(payload), len(payload))
+        return self._publish("publish_binary", topic, binary_frame(payload), len(payload), compress)
 
-    def _publish(self, method: str, topic: str, frame: bytes, size: int) -> SendStatus:
+    def _publish(self, method: str, topic: str, frame: bytes, size: int, compress: bool) -> SendStatus:
         if type(topic) is not str:
             check_topic(method, topic, self._limits.max_topic_length)
         sender = None if self._slot.handler.publish_to_self else self
-        status = self._hub.publish(topic, frame, size, sender)
+        status = self._hub.publish(topic, frame, size, sender, compress)
         if status is DROPPED:
             # No topic that was subscribed to is empty or too long, so only here can it be either.
             check_topic(method, topic, self._limits.max_topic_length)

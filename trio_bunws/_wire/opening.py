@@ -12,10 +12,13 @@ import h11
 
 from trio_bunws._errors import HandshakeError, RemoteProtocolError
 from trio_bunws._headers import Headers
+from trio_bunws._wire import compression
 from trio_bunws._wire.upgrade import accept_token
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from trio_bunws._options import PerMessageDeflate
 
 MAX_HEAD: Final = 16 * 1024
 """Most bytes of a response's head."""
@@ -40,13 +43,17 @@ OURS: Final = frozenset(
 """Fields of the request that the application does not write."""
 
 
-class Agreement(NamedTuple):
+class Opened(NamedTuple):
     """What both sides agreed on."""
 
     protocol: str | None
     """The subprotocol."""
     trailing: bytes
     """Bytes that came behind the 101: the first frames."""
+    extensions: str = ""
+    """The server's answer to the extensions offered."""
+    deflate: compression.Agreement | None = None
+    """How messages may be compressed; None: not at all."""
 
 
 class Opening:
@@ -56,7 +63,7 @@ class Opening:
     `result` tells how it ended. It may be asked before, if there is no time to wait for the rest of a refusal.
     """
 
-    __slots__ = ("_body", "_conn", "_key", "_protocols", "_response", "request")
+    __slots__ = ("_body", "_conn", "_deflate", "_key", "_protocols", "_response", "request")
 
     def __init__(
         self,
@@ -66,6 +73,7 @@ class Opening:
         key: bytes,
         protocols: Sequence[str] = (),
         headers: Headers | None = None,
+        deflate: bool | PerMessageDeflate = False,
     ) -> None:
         """Prepare the request.
 
@@ -75,9 +83,11 @@ class Opening:
             key: base64 of 16 bytes that nobody can predict.
             protocols: the subprotocols to offer, tokens, the preferred one first.
             headers: the application's, with none of `OURS`.
+            deflate: the compression to offer.
         """
         self._key: Final = key
         self._protocols: Final = protocols
+        self._deflate: Final = deflate
         self._conn: Final = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
         self._response: h11.Response | h11.InformationalResponse | None = None
         self._body = b""
@@ -91,6 +101,9 @@ class Opening:
         ]
         if protocols:
             fields.append((b"Sec-WebSocket-Protocol", ", ".join(protocols).encode()))
+        offer = compression.make_offer(deflate)
+        if offer:
+            fields.append((b"Sec-WebSocket-Extensions", offer.encode()))
         fields += headers.raw()
         request = self._conn.send(h11.Request(method="GET", target=resource, headers=fields))
         self.request: Final = request + self._conn.send(h11.EndOfMessage())
@@ -135,7 +148,7 @@ class Opening:
                 case _:
                     return False
 
-    def result(self) -> Agreement:
+    def result(self) -> Opened:
         """Return what was agreed on.
 
         Raises:
@@ -151,9 +164,16 @@ class Opening:
         if self.refused:
             raise HandshakeError(response.status_code, headers, self._body)
         fault = self._fault(headers)
+        agreed = None
+        extensions = ", ".join(headers.getall("sec-websocket-extensions"))
+        if not fault:
+            try:
+                agreed = compression.accept_answer(extensions, self._deflate)
+            except ValueError as exc:
+                fault = str(exc)
         if fault:
             raise HandshakeError(SWITCHING, headers, b"", reason=fault)
-        return Agreement(headers.get("sec-websocket-protocol"), self._conn.trailing_data[0])
+        return Opened(headers.get("sec-websocket-protocol"), self._conn.trailing_data[0], extensions, agreed)
 
     def _fault(self, headers: Headers) -> str:
         """Tell what is wrong with a 101; "" if nothing."""
@@ -164,8 +184,6 @@ class Opening:
             return "its Connection is not Upgrade"
         if headers.getall("sec-websocket-accept") != [accept_token(self._key).decode()]:
             return "its Sec-WebSocket-Accept does not belong to our key"
-        if any(headers.getall("sec-websocket-extensions")):
-            return "it answers an extension that was not offered"
         answered = headers.getall("sec-websocket-protocol")
         if len(answered) > 1 or any(name not in self._protocols for name in answered):
             return "it answers a subprotocol that was not offered"

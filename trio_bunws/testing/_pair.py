@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
     from trio_bunws._headers import HeadersLike
+    from trio_bunws._options import PerMessageDeflate
     from trio_bunws._server import Fetch, Server
 
     T = TypeVar("T", default=None)
@@ -34,6 +35,7 @@ class ClientOptions(TypedDict, total=False):
 
     protocols: str | Iterable[str] | None
     headers: HeadersLike | None
+    per_message_deflate: bool | PerMessageDeflate
     max_payload_length: int
     backpressure_limit: int
     max_inbox: int
