@@ -189,6 +189,38 @@ def test_last_blocks_may_stand_anywhere_in_a_message(takeover: bool) -> None:
 
 
 @takeovers
+@pytest.mark.parametrize("size", [1_000, 1 << 20])
+def test_streams_that_end_without_end_are_too_long(size: int, takeover: bool) -> None:
+    data = ended_by_a_last_block(b"") * (1 << 18)
+    with pytest.raises(TooLong):
+        inflate(Inflater(15, takeover=takeover), *(data[at : at + size] for at in range(0, len(data), size)))
+
+
+@takeovers
+def test_every_message_may_have_as_many_last_blocks(takeover: bool) -> None:
+    inflater = Inflater(15, takeover=takeover)
+    data = ended_by_a_last_block(b"") * 1_500
+    for _ in range(3):
+        assert inflate(inflater, data + ended_by_a_last_block(JSON)) == JSON
+        assert inflate(inflater, data, b"") == b""
+        assert inflate(inflater, data[:1_001], data[1_001:] + ended_by_a_last_block(JSON)) == JSON
+
+
+@takeovers
+def test_work_is_what_was_inflated_and_what_ends_of_streams_cost(takeover: bool) -> None:
+    inflater = Inflater(15, takeover=takeover)
+    inflate(inflater, Deflater(15, takeover=False).compress(JSON))
+    assert inflater.work == len(JSON)
+    inflater.work = 0
+    end = ended_by_a_last_block(b"")
+    inflate(inflater, end, end * 2 + ended_by_a_last_block(JSON))
+    assert inflater.work >= len(JSON) + 2 * deflate.END
+    once = inflater.work
+    inflate(inflater, end, end * 2 + ended_by_a_last_block(JSON))
+    assert inflater.work == 2 * once
+
+
+@takeovers
 @pytest.mark.parametrize(
     "data", [b"\x07", b"\xff" * 10, b"\x00\x01\x00\x00\x00", ended_by_a_last_block(JSON) + b"\xff\xff"]
 )
