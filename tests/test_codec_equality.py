@@ -362,7 +362,7 @@ def compressed(draw: st.DrawFn, *, takeover: bool) -> list[Frame]:
     return frames
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     data=st.data(), takeover=st.booleans(), client=st.booleans(), last=st.lists(ANY_FRAME, max_size=1), places=PLACES
 )
