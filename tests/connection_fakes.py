@@ -20,6 +20,7 @@ from trio_bunws.testing import RawPeer
 
 if TYPE_CHECKING:
     from trio_bunws._websocket import ServerWebSocket
+    from trio_bunws._wire.compression import Agreement
 
 RESPONSE: Final = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
 
@@ -188,6 +189,8 @@ class Link:
         """Set when the connection's task has ended."""
         self.scope = trio.CancelScope()
         """Cancels that task."""
+        self.agreement: Agreement | None = None
+        """How messages may be compressed."""
 
     @property
     def ws(self) -> ServerWebSocket[Any]:
@@ -203,7 +206,7 @@ class Link:
         task_status: trio.TaskStatus[None],
     ) -> None:
         request = Request(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        self.connection = ServerConnection(self.wire, engine, request, data, "chat")
+        self.connection = ServerConnection(self.wire, engine, request, data, "chat", agreement=self.agreement)
         task_status.started()
         try:
             with self.scope:
@@ -222,9 +225,17 @@ class Surroundings:
         nursery.start_soon(self.engine.hub.run)
         nursery.start_soon(self.engine.sweeper.run)
 
-    async def connect(self, wire: Wire, trailing: bytes = b"", data: object = None, response: bytes = RESPONSE) -> Link:
+    async def connect(
+        self,
+        wire: Wire,
+        trailing: bytes = b"",
+        data: object = None,
+        response: bytes = RESPONSE,
+        agreement: Agreement | None = None,
+    ) -> Link:
         """Begin a connection whose handshake has been read."""
         link = Link(wire)
+        link.agreement = agreement
         await self.nursery.start(link.run, self.engine, response, trailing, data)
         return link
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from trio_bunws._wire.codec import Codec
-from trio_bunws._wire.deflate import Deflater, Inflater
+from trio_bunws._wire.deflate import TURN, Deflater, Inflater
 from trio_bunws._wire.events import Close, Event, Failure, Ping, Pong
 from trio_bunws._wire.frames import unmask
 from trio_bunws._wire.messages import FragmentedMessage
@@ -583,6 +583,33 @@ def test_33_compressed_fragments_and_what_stands_between_them(takeover: bool) ->
         assert decode(*byte_by_byte(sent), codec=codec) == [JSON, "plain"]
         sent = frame(BINARY, b"a") + frame(FIN, b"b")
         assert decode(sent, codec=codec) == [b"ab"]
+
+
+def test_after_having_inflated_enough_it_goes_on_in_the_next_turn() -> None:
+    codec = inflating()
+    codec.feed(compressed(bytes(TURN // 2)) * 5 + text("plain"))
+    assert [len(event) for event in codec.events() if isinstance(event, bytes)] == [TURN // 2] * 2
+    assert list(codec.events()) == []
+    assert codec.begin_turn()
+    assert len(list(codec.events())) == 2
+    assert codec.begin_turn()
+    *_, last = codec.events()
+    assert last == "plain"
+    assert not codec.begin_turn()
+
+
+def test_a_turn_may_end_within_a_message() -> None:
+    codec = inflating()
+    message = bytes(TURN)
+    data = Deflater(15, takeover=False).compress(message + b"x")
+    sent = frame(RSV1 | BINARY, data[:-4]) + frame(FIN | PING) + frame(FIN, data[-4:])
+    codec.feed(sent)
+    got: list[Event] = []
+    while True:
+        got += codec.events()
+        if not codec.begin_turn():
+            break
+    assert got == [Ping(b""), message + b"x"]
 
 
 @pytest.mark.parametrize("opcode", [CONTINUATION, CLOSE, PING, PONG])

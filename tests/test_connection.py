@@ -19,7 +19,9 @@ from trio_bunws._errors import ConnectionClosed
 from trio_bunws._handlers import WebSocketHandler
 from trio_bunws._options import Limits
 from trio_bunws._status import ReadyState
-from trio_bunws._wire.frames import binary_frame, close_frame, ping_frame, pong_frame, text_frame
+from trio_bunws._wire.compression import Agreement, Outbound
+from trio_bunws._wire.deflate import TURN
+from trio_bunws._wire.frames import binary_frame, close_frame, mask_frame, ping_frame, pong_frame, text_frame
 from trio_bunws.testing import RawPeer
 
 if TYPE_CHECKING:
@@ -474,6 +476,32 @@ async def test_a_lost_connection_is_1006_and_what_had_come_is_still_handled(
     log.gate.set()
     await link.over.wait()
     assert log == ["a", "b", "c", (1006, "")]
+
+
+async def test_who_inflates_much_leaves_others_their_turn(nursery: trio.Nursery, wire: Wire) -> None:
+    passes = 0
+    seen: list[int] = []
+    done = trio.Event()
+
+    async def other() -> None:
+        nonlocal passes
+        while not done.is_set():
+            passes += 1
+            await trio.lowlevel.checkpoint()
+
+    def message(_: Socket, data: str | bytes) -> None:
+        assert data == bytes(TURN // 2)
+        seen.append(passes)
+        if len(seen) == 5:
+            done.set()
+
+    agreement = Agreement(client_no_context_takeover=True)
+    bomb = Outbound(15, takeover=False, min_size=0).frame(bytes(TURN // 2), BINARY)
+    link = await Surroundings(nursery, WebSocketHandler(message=message)).connect(wire, agreement=agreement)
+    nursery.start_soon(other)
+    await link.peer.send(mask_frame(bomb, b"mask") * 5)
+    await done.wait()
+    assert seen[0] == seen[1] < seen[4]
 
 
 # Closing

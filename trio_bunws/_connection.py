@@ -133,6 +133,9 @@ class Connection(Generic[T, E]):
                 await self._hold()
             if self._input_over:
                 return
+            if self._codec.begin_turn():
+                await trio.lowlevel.checkpoint()
+                continue
             try:
                 data = await self._transport.receive()
             except (trio.BrokenResourceError, trio.ClosedResourceError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from trio_bunws._close import is_valid_close_code
-from trio_bunws._wire.deflate import BrokenData, TooLong
+from trio_bunws._wire.deflate import TURN, BrokenData, TooLong
 from trio_bunws._wire.events import Close, Event, Failure, Message, Ping, Pong
 from trio_bunws._wire.frames import (
     BINARY,
@@ -56,7 +56,8 @@ class Codec:
     """Decodes what one peer sends: a client, whose frames are masked, or a server, whose frames are not.
 
     You must call `feed` with each read, and then iterate `events` to the end, or as far as you can use events; what
-    was not decoded waits. After a `Close` or a `Failure` nothing more comes out, and `feed` discards.
+    was not decoded waits; then call `begin_turn`, which says whether to go on with it after a checkpoint. After a
+    `Close` or a `Failure` nothing more comes out, and `feed` discards.
 
     Memory: the bytes that have arrived of the message being received, which are at most `max_payload_length` (and an
     eighth more, as an array grows), and what was fed and not decoded. Of a compressed message, what it inflates to
@@ -113,6 +114,10 @@ class Codec:
             rest = self._data[self._pos :]
             self._data = rest + data if rest else data
             self._pos = 0
+
+    def begin_turn(self) -> bool:
+        """Let `events` go on where it stopped because it had inflated enough; False if that was not why."""
+        return self._inflater is not None and self._inflater.begin_turn()
 
     def events(self) -> Iterator[Event]:
         """Decode what was fed, each frame when it is asked for.
@@ -200,9 +205,10 @@ class Codec:
             yield event
 
     def _next(self) -> Event | None:
-        """Decode up to the next event by the plain path; `None`: more input is needed."""
+        """Decode up to the next event by the plain path; `None`: more input is needed, or `begin_turn`."""
+        inflater = self._inflater
         try:
-            while True:
+            while inflater is None or inflater.work < TURN:
                 before = self._pos
                 message = self._message
                 event = self._take_frame() if message is None or not message.left else self._take_payload(message)

@@ -57,6 +57,9 @@ END: Final = 16 * 1024
 MOST_ENDS: Final = 4096 * END
 """What the ends of streams may cost in one message, 20 ms at most: without a limit 1 MiB of them would take a minute,
 and inflate to nothing."""
+TURN: Final = 1 << 20
+"""The work, in bytes inflated, that one peer may cause before others have their turn: 3 ms. A read of 64 KiB can hold
+messages of 64 MiB, each of them within its limit."""
 
 
 class BrokenData(Exception):
@@ -129,7 +132,14 @@ class Inflater:
         self._ends = 0
         """What the ends of streams have cost in the message being received."""
         self.work = 0
-        """What was done, as bytes inflated; may be set at any time, to measure from there."""
+        """What was done in this turn, as bytes inflated."""
+
+    def begin_turn(self) -> bool:
+        """Begin a new turn if this one is over, and return whether it was."""
+        if self.work < TURN:
+            return False
+        self.work = 0
+        return True
 
     def inflate(self, data: bytes, room: int, *, final: bool) -> bytes:
         """Decompress a piece of a message, to at most `room` bytes; `final`: it is the last one.
