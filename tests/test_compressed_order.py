@@ -18,11 +18,10 @@ from hypothesis import given, settings, strategies as st
 
 from trio_bunws import WebSocketHandler
 from trio_bunws._hub import Hub
-from trio_bunws._status import DROPPED
 from trio_bunws._wire.compression import Outbound
 
 MIN_SIZE = 8
-WORDS = b"somebody has said what somebody has said "
+WORDS = 3 * b"somebody has said what somebody has said "
 
 
 class Kind(NamedTuple):
@@ -90,10 +89,10 @@ class Member:
         assert len(expected) - len(got) == self.ws.statistics().drops
 
 
-NAMES = st.sampled_from("ab")
+NAMES = st.sampled_from("aab")
 CALLS = (
     *("publish", "publish", "publish from outside", "send", "send", "ping"),
-    *("subscribe", "unsubscribe", "close", "write", "yield", "tick"),
+    *("subscribe", "unsubscribe", "write", "write", "yield", "tick", "tick"),
 )
 
 
@@ -121,11 +120,8 @@ class Room:
             self.hub.publish(name, frame, len(message.payload), None, message.compress)
 
     def send(self, member: Member, message: Due) -> None:
-        before = member.ws.statistics().drops
         data = message.payload.decode() if message.opcode == 1 else message.payload
-        status = member.ws.send(data, compress=message.compress)
-        if status is DROPPED and member.ws.statistics().drops == before:
-            return  # it is closed
+        member.ws.send(data, compress=message.compress)
         member.due.append(message)
 
     async def call(self, call: str, name: str, who: int, message: Due) -> None:
@@ -143,10 +139,8 @@ class Room:
                 member.ws.subscribe(name)
             case "unsubscribe":
                 member.ws.unsubscribe(name)
-            case "close":
-                member.ws.close()
             case "write":
-                member.write(60)
+                member.write(40)
             case "yield":
                 await trio.lowlevel.checkpoint()
             case _:
@@ -157,15 +151,16 @@ class Room:
 @given(
     st.lists(st.sets(NAMES, max_size=2), min_size=5, max_size=5),
     st.lists(st.sampled_from(sorted(KINDS)), min_size=5, max_size=5),
-    st.lists(st.sampled_from([0, 0, 1, 60]), min_size=5, max_size=5),
+    st.lists(st.sampled_from([0, 1, 20]), min_size=5, max_size=5),
     st.lists(
         st.tuples(
             st.sampled_from(CALLS),
             NAMES,
             st.integers(0, 4),
-            st.tuples(st.sampled_from([1, 2]), st.sampled_from([0, 5, 30, 80]), st.booleans()),
+            st.tuples(st.sampled_from([1, 2]), st.integers(0, 80), st.booleans()),
         ),
-        max_size=40,
+        min_size=30,
+        max_size=60,
     ),
 )
 async def test_any_interleaving_reaches_every_socket_in_order_and_can_be_decompressed(
@@ -179,7 +174,8 @@ async def test_any_interleaving_reaches_every_socket_in_order_and_can_be_decompr
         async with trio.open_nursery() as nursery:
             nursery.start_soon(room.hub.run)
             for number, (call, name, who, (opcode, size, compress)) in enumerate(calls):
-                payload = b"%02d " % number + (3 * WORDS)[:size]
+                # None is like another at the same distance, or a lost one might not be missed.
+                payload = b"%02d " % number + WORDS[number : number + size]
                 await room.call(call, name, who, Due(opcode, payload, compress))
             await trio.testing.wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
