@@ -161,7 +161,31 @@ async def test_the_pause_when_descriptors_run_out_is_a_tenth_of_a_second(mock_cl
 async def test_a_peer_that_gave_up_in_the_queue_does_not_disturb_the_others(autojump_clock: MockClock) -> None:
     first, second = ends(2)
     aborted = OSError(errno.ECONNABORTED, "aborted")
-    assert len(await accept_all(FakeListening(aborted, first, aborted, OSError(errno.EPROTO, "odd"), second))) == 2
+    listening = FakeListening(aborted, first, aborted, OSError(errno.EPROTO, "odd"), second)
+    assert len(await accept_all(listening)) == 2
+    assert listening.accepts == [6]  # in one wake
+
+
+async def test_what_nobody_expected_of_the_kernel_is_a_pause_too_and_no_spin(
+    mock_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    listening = FakeListening(*[OSError(errno.EIO, "odd")] * 3)
+    with listening.read_end, listening.write_end:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(accept_sockets, listening.real, lambda _: None)
+            for failures in (1, 2, 3):
+                await trio.testing.wait_all_tasks_blocked()
+                assert listening.accepts == [failures]
+                mock_clock.jump(ACCEPT_PAUSE * 1.1)
+            nursery.cancel_scope.cancel()
+    assert caplog.text.count("odd") == 3
+
+
+@pytest.mark.parametrize("number", [errno.EBADF, errno.EINVAL, errno.ENOTSOCK])
+async def test_a_socket_that_does_not_listen_any_more_says_so(number: int) -> None:
+    listening = FakeListening(OSError(number, "odd"))
+    with listening.read_end, listening.write_end, pytest.raises(OSError, match="odd"):
+        await accept_sockets(listening.real, lambda _: None)
 
 
 async def test_so_many_connections_are_accepted_before_others_have_their_turn(autojump_clock: MockClock) -> None:
@@ -389,16 +413,6 @@ class Ipv6Socket(socket.socket):
         super().bind(({"::": "0.0.0.0", "::1": "127.0.0.1"}.get(host, host), port))
 
 
-async def test_all_addresses_of_ipv6_are_those_of_ipv4_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket, "socket", Ipv6Socket)
-    told: list[int] = []
-    monkeypatch.setattr(Ipv6Socket, "told", told)
-    places, address = await listen_tcp("::", 0, reuse_port=False, scheme="http")
-    assert address == Address(f"http://[::]:{address.port}/", "::", address.port)
-    assert told == [False]
-    await close_all(places)
-
-
 async def test_beside_another_address_an_ipv6_socket_does_not_take_ipv4_connections(
     monkeypatch: pytest.MonkeyPatch, listen_somewhere: ListenSomewhere
 ) -> None:
@@ -406,7 +420,22 @@ async def test_beside_another_address_an_ipv6_socket_does_not_take_ipv4_connecti
     told: list[int] = []
     monkeypatch.setattr(Ipv6Socket, "told", told)
     places, _ = await listen_somewhere((socket.AF_INET6, "::1"), ALSO_HERE)
-    assert told == [True]
+    assert told == [1]
+    await close_all(places)
+
+
+async def test_every_address_is_those_of_ipv4_too_and_an_ipv4_peer_is_called_so(nursery: trio.Nursery) -> None:
+    places, address = await listen_tcp("::", 0, reuse_port=False, scheme="http")
+    assert address == Address(f"http://[::]:{address.port}/", "::", address.port)
+    accepted: list[Transport] = []
+    for place in places:
+        nursery.start_soon(place.accept, accepted.append)
+    with socket.create_connection(("127.0.0.1", address.port)) as peer:
+        while not accepted:
+            await trio.testing.wait_all_tasks_blocked()
+        assert accepted[0].remote == SocketAddress("127.0.0.1", "IPv4", peer.getsockname()[1])
+    accepted[0].abort()
+    nursery.cancel_scope.cancel()
     await close_all(places)
 
 

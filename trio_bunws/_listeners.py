@@ -30,6 +30,27 @@ BACKLOG: Final = 4096
 ACCEPTS_PER_WAKE: Final = 64
 ACCEPT_PAUSE: Final = 0.1
 """Seconds without accepting when the process or the kernel is out of descriptors or memory."""
+GIVEN_UP: Final = frozenset(
+    getattr(errno, name)
+    for name in (
+        "ECONNABORTED",
+        "EPERM",
+        "EPROTO",
+        "ENETDOWN",
+        "ENOPROTOOPT",
+        "EHOSTDOWN",
+        "ENONET",
+        "EHOSTUNREACH",
+        "EOPNOTSUPP",
+        "ENETUNREACH",
+        "ETIMEDOUT",
+        "ECONNRESET",
+    )
+    if hasattr(errno, name)
+)
+"""Errors of `accept` that are one connection's, and take it out of the queue: accept(2), "Error handling"."""
+NOT_LISTENING: Final = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK})
+"""Errors of `accept` that no waiting mends."""
 EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 UNAVAILABLE: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 """A machine without IPv6 may still name ::1 for localhost."""
@@ -56,7 +77,7 @@ class Listening(Protocol):
 
 
 class ListeningSocket:
-    """A kernel socket of our own."""
+    """A kernel socket of our own; `path` is the file that it has made."""
 
     __slots__ = ("_file", "_path", "_socket")
 
@@ -102,7 +123,8 @@ class ListeningStreams:
 async def accept_sockets(listening: socket.socket, accepted: Callable[[SocketTransport], None]) -> NoReturn:
     """Call `accepted` with each connection to a non-blocking listening socket, until cancelled.
 
-    Takes what waits, at most `ACCEPTS_PER_WAKE` at a time. When descriptors or memory run out it pauses and goes on.
+    Takes what waits, at most `ACCEPTS_PER_WAKE` at a time. When descriptors or memory run out, or the kernel says what
+    nobody expected, it pauses and goes on. Raises `OSError` if the socket does not listen any more.
     """
     while True:
         await trio.lowlevel.wait_readable(listening)
@@ -112,12 +134,14 @@ async def accept_sockets(listening: socket.socket, accepted: Callable[[SocketTra
             except BlockingIOError:
                 break
             except OSError as exc:
-                if exc.errno in EXHAUSTED:
-                    logger.warning("cannot accept connections, trying again in %s s: %s", ACCEPT_PAUSE, exc)
-                    await trio.sleep(ACCEPT_PAUSE)
-                    break
-                # The peer gave up while it waited in the queue (ECONNABORTED and what accept(2) lists beside it).
-                continue
+                if exc.errno in GIVEN_UP:
+                    continue
+                if exc.errno in NOT_LISTENING:
+                    raise
+                # Not at once: the queue is as it was, so that the socket is readable, and this would spin.
+                logger.warning("cannot accept connections, trying again in %s s: %s", ACCEPT_PAUSE, exc)
+                await trio.sleep(ACCEPT_PAUSE)
+                break
             accepted(own_socket(sock, address))
 
 
@@ -138,18 +162,21 @@ async def accept_streams(
 
 
 async def listen_tcp(hostname: str, port: int, *, reuse_port: bool, scheme: str) -> tuple[list[Listening], Address]:
-    """Listen on a host's addresses; `port` 0 picks one free port for all of them. A checkpoint. Raises `OSError`."""
+    """Listen on a host's addresses; `port` 0 picks one free port for all of them. A checkpoint. Raises `OSError`.
+
+    `::` is every address, those of IPv4 too, as in Bun; but with a socket for each kind, so that a peer has one name.
+    """
     found = await trio.socket.getaddrinfo(hostname, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    if any(address[0] == "::" for *_, address in found):
+        found += await trio.socket.getaddrinfo("0.0.0.0", port, type=socket.SOCK_STREAM)  # noqa: S104 - it was asked for
     addresses = dict.fromkeys((family, address) for family, _, _, _, address in found)
-    # `::` by itself is all addresses, IPv4 ones too, as in Bun. Beside another address it must not take that one's.
-    v6_only = len(addresses) > 1
     sockets: list[socket.socket] = []
     unavailable: OSError | None = None
     try:
         for family, address in addresses:
             try:
                 with _named(f"{address[0]}, port {port}"):
-                    sock = _bind(family, (address[0], port, *address[2:]), reuse_port=reuse_port, v6_only=v6_only)
+                    sock = _bind(family, (address[0], port, *address[2:]), reuse_port=reuse_port)
             except OSError as exc:
                 if exc.errno not in UNAVAILABLE:
                     raise
@@ -177,7 +204,7 @@ def _named(place: str) -> Generator[None]:
         raise (OSError(words) if exc.errno is None else OSError(exc.errno, words)) from exc
 
 
-def _bind(family: int, address: tuple[str | int, ...], *, reuse_port: bool, v6_only: bool) -> socket.socket:
+def _bind(family: int, address: tuple[str | int, ...], *, reuse_port: bool) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
@@ -185,7 +212,7 @@ def _bind(family: int, address: tuple[str | int, ...], *, reuse_port: bool, v6_o
         if reuse_port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, v6_only)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(address)
         sock.listen(BACKLOG)
     except BaseException:

@@ -90,7 +90,8 @@ async def serve(
             Without it every WebSocket handshake is upgraded, and other requests get 426.
         websocket: the handlers and options of WebSockets. Without it there are none.
         error: `error(exc)`, plain or `async`, may turn an exception of `fetch` into a `Response`.
-        hostname: the address or name to listen on. Default: 127.0.0.1, this machine only.
+        hostname: the address or name to listen on; ``0.0.0.0`` is every IPv4 address, ``::`` every IPv6 and IPv4
+            address. Default: 127.0.0.1, this machine only.
         port: the TCP port; 0 picks a free one. Default: 3000.
         unix: the path of a unix socket to listen on instead.
         reuse_port: let several processes listen on this port (`SO_REUSEPORT`).
