@@ -14,7 +14,7 @@ import trio.testing
 from connection_fakes import RESPONSE, HandingWire, Link, Surroundings, Wire
 
 from trio_bunws._close import CloseFrame, CloseInfo
-from trio_bunws._connection import ping_margin
+from trio_bunws._connection import EVENTS_PER_LOOK, EVENTS_PER_TURN, TURN, ping_margin
 from trio_bunws._errors import ConnectionClosed
 from trio_bunws._handlers import WebSocketHandler
 from trio_bunws._options import Limits
@@ -25,6 +25,8 @@ from trio_bunws._wire.frames import binary_frame, close_frame, mask_frame, ping_
 from trio_bunws.testing import RawPeer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trio_bunws._websocket import ServerWebSocket
 
     Socket = ServerWebSocket[Any]
@@ -214,6 +216,81 @@ async def test_what_one_read_brings_is_answered_with_one_write(nursery: trio.Nur
     await settled()
     assert wire.writes[1:] == [text_frame(b"a") + pong_frame(b"b") + text_frame(b"c")]
     assert link.ws.statistics().bytes_in == len(text("a") + ping(b"b") + text("c"))
+
+
+class Turns(trio.abc.Instrument):
+    """How many entries a log has whenever a task has had its turn."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self.seen = [0]
+        trio.lowlevel.add_instrument(self)
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:  # noqa: ARG002 - any task's
+        if len(self._log) != self.seen[-1]:
+            self.seen.append(len(self._log))
+
+
+@pytest.mark.parametrize("frame", [text("x"), ping(b"x"), text("") + ping()])
+async def test_others_have_their_turn_between_the_messages_of_one_read(
+    frame: bytes,
+    nursery: trio.Nursery,
+    wire: Wire,
+    mock_clock: trio.testing.MockClock,  # noqa: ARG001 - no time passes, so that only messages count
+) -> None:
+    log = Log()
+    handler = WebSocketHandler(message=log.message, ping=log.message, close=log.close)
+    link = await Surroundings(nursery, handler).open(wire)
+    count = 3 * EVENTS_PER_TURN
+    data = frame * (count // (2 if len(frame) > 7 else 1))
+    await link.peer.send(data + RawPeer.close_frame(4000))
+    turns = Turns(log)
+    await link.over.wait()
+    assert turns.seen == [0, EVENTS_PER_TURN, 2 * EVENTS_PER_TURN, count, count + 1]
+    assert log[-1] == (4000, "")
+
+
+async def test_slow_handlers_let_others_have_their_turn_earlier(
+    nursery: trio.Nursery, wire: Wire, mock_clock: trio.testing.MockClock
+) -> None:
+    log = Log()
+
+    def message(ws: Socket, message: str | bytes) -> None:
+        mock_clock.jump(TURN)
+        log.append(message)
+        ws.send(message)
+
+    link = await Surroundings(nursery, WebSocketHandler(message=message)).open(wire)
+    messages = [str(index) for index in range(5 * EVENTS_PER_LOOK)]
+    await link.peer.send(b"".join(map(text, messages)))
+    turns = Turns(log)
+    await settled()
+    assert turns.seen == [count * EVENTS_PER_LOOK for count in range(6)]
+    assert log == messages
+    assert len(wire.writes) > 3  # what a turn has sent leaves before the others' turn
+    assert [await link.peer.receive_text() for _ in messages] == messages
+
+
+async def test_who_closes_or_pauses_while_a_read_waits_for_its_next_turn_is_heard(
+    nursery: trio.Nursery,
+    wire: Wire,
+    mock_clock: trio.testing.MockClock,  # noqa: ARG001 - no time passes, so that only messages count
+) -> None:
+    log = Log()
+    link = await Surroundings(nursery, WebSocketHandler(message=log.message)).open(wire)
+    await link.peer.send(text("x") * (6 * EVENTS_PER_TURN))
+
+    async def between(act: Callable[[], None], count: int) -> None:
+        while len(log) < count:
+            await trio.lowlevel.checkpoint()
+        act()
+        length = len(log)
+        await settled()
+        assert len(log) == length < 6 * EVENTS_PER_TURN
+
+    await between(link.ws.pause, 1)
+    link.ws.resume()
+    await between(link.ws.close, EVENTS_PER_TURN + 1)
 
 
 async def test_a_publish_before_an_unsubscribe_and_a_send_in_one_handler_arrives_first(nursery: trio.Nursery) -> None:

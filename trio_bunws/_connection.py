@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import attrs
@@ -24,6 +25,8 @@ from trio_bunws._wire.events import Close, Failure, Ping
 from trio_bunws._wire.frames import ping_frame, pong_frame
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from trio_bunws._dispatch import Dispatcher
     from trio_bunws._engine import Engine
     from trio_bunws._reception import Reception
@@ -36,6 +39,12 @@ E = TypeVar("E", bound=Endpoint)
 INACTIVE: Final = CloseInfo(1006, "WebSocket timed out from inactivity", None, None)
 MAX_CLOSING: Final = 60.0
 """Seconds that a close may take in all when `idle_timeout` is off."""
+EVENTS_PER_TURN: Final = 2048
+"""Messages of one read that are handled before others have their turn; a read may hold ten thousand."""
+TURN: Final = 0.01
+"""Seconds after which they have it in any case, for handlers that are slow."""
+EVENTS_PER_LOOK: Final = 256
+"""Messages between two looks at the clock."""
 PING: Final = ping_frame(b"")
 
 
@@ -129,8 +138,8 @@ class Connection(Generic[T, E]):
         """Read until no more input matters: the peer closed or broke the protocol, or the stream ended."""
         ws = self.ws
         while True:
-            while self._digest():
-                await self._hold()
+            while (wait := self._digest()) is not None:
+                await wait()
             if self._input_over:
                 return
             if self._codec.begin_turn():
@@ -149,23 +158,40 @@ class Connection(Generic[T, E]):
             ws._bytes_in += len(data)
             self._codec.feed(data)
 
-    def _digest(self) -> bool:
-        """Handle what was fed, and write what that sent. True: held, by a pause or a full inbox."""
+    def _digest(self) -> Callable[[], Awaitable[None]] | None:
+        """Handle what was fed, and write what that sent; return what to wait for before the rest is handled.
+
+        None: nothing is left.
+        """
         ws = self.ws
         outbox = ws._outbox
         dispatcher = self._dispatcher
         events = self._codec.events()
+        until = trio.current_time() + TURN
+        handled = 0
+        look_at = EVENTS_PER_LOOK
         outbox.corks += 1
         try:
             while not self._input_over:
                 if ws._state is OPEN and (ws._paused or dispatcher.is_full):
-                    return True
+                    return self._hold
+                if handled >= look_at:
+                    if handled >= EVENTS_PER_TURN or trio.current_time() >= until:
+                        return trio.lowlevel.checkpoint
+                    look_at = handled + EVENTS_PER_LOOK
                 event, self._pending = self._pending, None
-                if event is None and (event := dispatcher.consume(events)) is None:
-                    return ws._paused and ws._state is OPEN
+                if event is None:
+                    before = handled - ws._messages_in
+                    event = dispatcher.consume(islice(events, EVENTS_PER_LOOK))
+                    handled = before + ws._messages_in
+                    if event is None:
+                        if handled >= look_at:
+                            continue  # there may be more
+                        return self._hold if ws._paused and ws._state is OPEN else None
+                handled += 1
                 if not self._take(event):
-                    return True
-            return False
+                    return self._hold
+            return None
         finally:
             outbox.corks -= 1
             outbox.flush()
