@@ -280,9 +280,11 @@ async def test_who_closes_or_pauses_while_a_read_waits_for_its_next_turn_is_hear
     link = await Surroundings(nursery, WebSocketHandler(message=log.message)).open(wire)
     await link.peer.send(text("x") * (6 * EVENTS_PER_TURN))
 
+    next_turn = trio.lowlevel.checkpoint
+
     async def between(act: Callable[[], None], count: int) -> None:
         while len(log) < count:
-            await trio.lowlevel.checkpoint()
+            await next_turn()
         act()
         length = len(log)
         await settled()
