@@ -14,13 +14,13 @@ import trio.testing
 from connection_fakes import RESPONSE, HandingWire, Link, Surroundings, Wire
 
 from trio_bunws._close import CloseFrame, CloseInfo
-from trio_bunws._connection import EVENTS_PER_LOOK, EVENTS_PER_TURN, TURN, ping_margin
+from trio_bunws._connection import EVENTS_PER_LOOK, EVENTS_PER_TURN, TURN
 from trio_bunws._errors import ConnectionClosed
 from trio_bunws._handlers import WebSocketHandler
 from trio_bunws._options import Limits
 from trio_bunws._status import ReadyState
 from trio_bunws._wire.compression import Agreement, Outbound
-from trio_bunws._wire.deflate import TURN
+from trio_bunws._wire.deflate import TURN as WORK
 from trio_bunws._wire.frames import binary_frame, close_frame, mask_frame, ping_frame, pong_frame, text_frame
 from trio_bunws.testing import RawPeer
 
@@ -569,13 +569,13 @@ async def test_who_inflates_much_leaves_others_their_turn(nursery: trio.Nursery,
             await trio.lowlevel.checkpoint()
 
     def message(_: Socket, data: str | bytes) -> None:
-        assert data == bytes(TURN // 2)
+        assert data == bytes(WORK // 2)
         seen.append(passes)
         if len(seen) == 5:
             done.set()
 
     agreement = Agreement(client_no_context_takeover=True)
-    bomb = Outbound(15, takeover=False, min_size=0).frame(bytes(TURN // 2), BINARY)
+    bomb = Outbound(15, takeover=False, min_size=0).frame(bytes(WORK // 2), BINARY)
     link = await Surroundings(nursery, WebSocketHandler(message=message)).connect(wire, agreement=agreement)
     nursery.start_soon(other)
     await link.peer.send(mask_frame(bomb, b"mask") * 5)
@@ -1155,7 +1155,6 @@ async def test_a_silent_peer_is_pinged_and_then_closed_without_a_close_frame(
     assert autojump_clock.current_time() == idle_timeout
     assert log == [(1006, "WebSocket timed out from inactivity")]
     assert wire.written == RESPONSE + ping_frame(b"")
-    assert idle_timeout - ping_margin(idle_timeout) == pinged_at
 
 
 async def test_any_byte_re_arms_the_timeout_and_each_silence_has_its_ping(

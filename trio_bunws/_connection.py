@@ -17,6 +17,7 @@ import trio
 
 from trio_bunws._close import CloseFrame, CloseInfo
 from trio_bunws._endpoint import ABNORMAL, Endpoint
+from trio_bunws._liveness import ping_margin
 from trio_bunws._status import OPEN, ReadyState
 from trio_bunws._tasks import Role, TaskGroup
 from trio_bunws._wire.codec import Codec
@@ -142,9 +143,6 @@ class Connection(Generic[T, E]):
                 await wait()
             if self._input_over:
                 return
-            if self._codec.begin_turn():
-                await trio.lowlevel.checkpoint()
-                continue
             try:
                 data = await self._transport.receive()
             except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -187,7 +185,9 @@ class Connection(Generic[T, E]):
                     if event is None:
                         if handled >= look_at:
                             continue  # there may be more
-                        return self._hold if ws._paused and ws._state is OPEN else None
+                        if ws._paused and ws._state is OPEN:
+                            return self._hold
+                        return trio.lowlevel.checkpoint if self._codec.begin_turn() else None
                 handled += 1
                 if not self._take(event):
                     return self._hold
@@ -397,12 +397,3 @@ class Connection(Generic[T, E]):
     async def receive(self) -> str | bytes | bytearray | memoryview:
         """Return the session's next message, or raise `ConnectionClosed`."""
         return await self._dispatcher.receive()
-
-
-def ping_margin(timeout: float) -> float:
-    """Seconds before the idle timeout at which a silent peer is pinged; as uWebSockets, and half of it below 8 s."""
-    if timeout < 8:
-        return timeout / 2
-    if timeout < 16:
-        return 4
-    return 8 if timeout < 32 else 16
