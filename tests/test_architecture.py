@@ -24,7 +24,7 @@ MAX_LINES = 400
 ROWS = (
     ("_errors", "_status", "_headers", "_topics", "_payload", "_binary_type"),
     ("_close", "_options", "_request", "_response", "_url"),
-    ("_handlers",),
+    ("_handlers", "_origins"),
     (
         "_wire",
         "_wire.http",

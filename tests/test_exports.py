@@ -31,6 +31,7 @@ PROMISED = {
     "MessageBackpressured",
     "MessageDropped",
     "MessageSent",
+    "Origins",
     "PerMessageDeflate",
     "ReadyState",
     "RemoteProtocolError",

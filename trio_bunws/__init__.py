@@ -22,6 +22,7 @@ from trio_bunws._options import (
     Limits as Limits,
     PerMessageDeflate as PerMessageDeflate,
 )
+from trio_bunws._origins import Origins as Origins
 from trio_bunws._request import Request as Request
 from trio_bunws._response import Response as Response
 from trio_bunws._serve import open_server as open_server, serve as serve
