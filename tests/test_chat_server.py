@@ -11,7 +11,7 @@ from http.client import HTTPConnection
 from typing import TYPE_CHECKING
 
 import pytest
-from interop.chat import ChatServer, python_client, running_client, running_server
+from interop.chat import PATIENCE, ChatServer, python_client, running_client, running_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,9 +116,45 @@ async def test_changing_the_room_tells_both_rooms(server: ChatServer) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_the_server_ends_in_good_order_when_asked(server: ChatServer, how: signal.Signals) -> None:
-    server.ask_to_stop(how)
+async def test_the_server_ends_in_good_order_when_asked(server: ChatServer, how: signal.Signals) -> None:
+    async with running_client(CLIENT, server.socket_url) as ada, running_client(CLIENT, server.socket_url) as grace:
+        await ada.join("Ada")
+        await grace.join("Grace")
+        await grace.say("Good night!")
+        assert (await grace.hear("said"))["text"] == "Good night!"
+        server.ask_to_stop(how)
+        await ada.hear("joined")
+        assert (await ada.hear("said"))["text"] == "Good night!"
+        assert await ada.closed() == 1001
+        assert await grace.closed() == 1001
     server.stop()
+
+
+def handshake(server: ChatServer, origin: str | None) -> int:
+    """Ask for a WebSocket as a page of that origin does, or as a program, and return the status."""
+    headers = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version": "13",
+    } | ({} if origin is None else {"Origin": origin})
+    with closing(HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)) as connection:
+        connection.request("GET", "/chat", headers=headers)
+        return connection.getresponse().status
+
+
+def test_its_own_page_and_programs_may_open_the_socket_and_other_pages_may_not(server: ChatServer) -> None:
+    own = [f"http://127.0.0.1:{server.port}", f"http://localhost:{server.port}", None]
+    assert [handshake(server, origin) for origin in own] == [101, 101, 101]
+    others = ["https://evil.example", "null", "http://127.0.0.1", f"https://127.0.0.1:{server.port}"]
+    assert [handshake(server, origin) for origin in others] == [403, 403, 403, 403]
+
+
+def test_the_page_may_come_from_elsewhere_if_told_so() -> None:
+    with running_server("--origin", "https://chat.example", "--origin", "https://chat.example:8443") as server:
+        assert handshake(server, "https://chat.example") == 101
+        assert handshake(server, "https://chat.example:8443") == 101
+        assert handshake(server, "https://other.example") == 403
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
-# python examples/chat/server.py [--host 127.0.0.1] [--port 3000]
+# python examples/chat/server.py [--host 127.0.0.1] [--port 3000] [--origin https://chat.example ...]
 """A chat with names, rooms and a web page, served by one process.
 
-This file holds the server and nothing of the page, which is the plain files in page/. Ctrl-C or SIGTERM ends it.
+This file holds the server and nothing of the page, which is the plain files in page/. Ctrl-C or SIGTERM ends it: it
+takes no more connections, sends what it has accepted, and closes with 1001; whoever does not read has two seconds.
 
 The socket is at /chat. Every message is one JSON object, and its "type" says which. A client sends
 
@@ -19,7 +20,8 @@ and the server
     {"type": "error", "about": "say", "message": "Join a room first."}  about: the type refused, or null
     {"type": "pong"}
 
-There are no accounts: two people may use one name, and their ids tell them apart. Nothing is stored.
+There are no accounts: two people may use one name, and their ids tell them apart. Nothing is stored. Only this page
+may open the socket, from where the server listens or an --origin (its name behind a proxy, say), and any program.
 """
 
 from __future__ import annotations
@@ -30,13 +32,14 @@ import json
 import signal
 import time
 import unicodedata
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeAlias
 
 import attrs
 import trio
 
-from trio_bunws import Limits, Request, Response, Server, ServerWebSocket, WebSocketHandler, open_server
+from trio_bunws import Limits, Origins, Request, Response, Server, ServerWebSocket, WebSocketHandler, open_server
 
 ROOMS = ("lobby", "garden", "workshop")  # always shown; any other room lives as long as somebody is in it
 ROOMS_SHOWN = 50
@@ -72,9 +75,11 @@ class Refused(Exception):
     """A client asked for what cannot be done; the words are for the person who reads them on the page."""
 
 
-def fetch(request: Request, server: Server[Member]) -> Response | None:
+def fetch(elsewhere: tuple[str, ...], request: Request, server: Server[Member]) -> Response | None:
     """Answer an HTTP request: the socket's address becomes a WebSocket, the others are the page."""
     if request.path == "/chat":
+        if not page_origins(server, elsewhere).check(request):
+            return Response("Not from that page.\n", 403)
         if server.upgrade(request, data=Member(server)):
             return None
         return Response("Only WebSockets here.\n", 426, {"Upgrade": "websocket"})
@@ -82,6 +87,12 @@ def fetch(request: Request, server: Server[Member]) -> Response | None:
     for name, value in HEADERS.items():
         response.headers.set(name, value)
     return response
+
+
+@cache
+def page_origins(server: Server[Member], elsewhere: tuple[str, ...]) -> Origins:
+    """List where our page may come from; what other pages ask for in their visitors' names is refused."""
+    return Origins(server.url.rstrip("/"), f"http://localhost:{server.port}", *elsewhere)
 
 
 def opened(ws: Socket) -> None:
@@ -207,9 +218,11 @@ CHAT = WebSocketHandler[Member](
 )
 
 
-async def main(host: str, port: int) -> None:
+async def main(host: str, port: int, elsewhere: tuple[str, ...]) -> None:
     """Serve until the terminal or the system asks for the end; then everybody gets a Close and two seconds."""
-    async with open_server(fetch, CHAT, hostname=host, port=port, limits=Limits(max_connections=1000)) as server:
+    answer = partial(fetch, elsewhere)
+    async with open_server(answer, CHAT, hostname=host, port=port, limits=Limits(max_connections=1000)) as server:
+        page_origins(server, elsewhere)  # a mistake in one is told now
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             print(f"The chat is at {server.url}", flush=True)
             async for _ in signals:
@@ -221,5 +234,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="A chat with rooms and a web page.")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
     parser.add_argument("--port", default=3000, type=int, help="0 picks a free one (default: %(default)s)")
+    where = "where else the page may come from, as https://chat.example; may be given several times"
+    parser.add_argument("--origin", default=[], action="append", help=where)
     arguments = parser.parse_args()
-    trio.run(main, arguments.host, arguments.port)
+    trio.run(main, arguments.host, arguments.port, tuple(arguments.origin))

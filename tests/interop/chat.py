@@ -35,14 +35,15 @@ Event: TypeAlias = dict[str, Any]
 class ChatServer:
     """A running examples/chat/server.py; see `running_server`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *arguments: str) -> None:
+        self._arguments = arguments
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed by `discard`
         self.port = 0
         self.start()
 
     def start(self) -> None:
         """Start it, the second time on the same port, and wait until it listens."""
-        command = [*SERVER, "--port", str(self.port)]
+        command = [*SERVER, "--port", str(self.port), *self._arguments]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # it imports what the tests import
         self._process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=self._log, text=True)
         self._asked = False
@@ -106,9 +107,9 @@ class ChatServer:
 
 
 @contextmanager
-def running_server() -> Generator[ChatServer]:
+def running_server(*arguments: str) -> Generator[ChatServer]:
     """Run the chat for the block, and then demand that it ends well."""
-    server = ChatServer()
+    server = ChatServer(*arguments)
     try:
         yield server
         server.stop()
