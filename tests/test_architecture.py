@@ -32,6 +32,7 @@ ROWS = (
         "_wire.events",
         "_wire.frames",
         "_wire.deflate",
+        "_wire.closing",
         "_wire.compression",
         "_wire.messages",
         "_wire.codec",
@@ -53,7 +54,7 @@ WIRE_ROW = 4
 # Inside `_wire` too, a module imports only from what stands below it here.
 WIRE_ROWS = (
     ("_wire.http", "_wire.events", "_wire.frames", "_wire.deflate"),
-    ("_wire.compression",),
+    ("_wire.compression", "_wire.closing"),
     ("_wire.upgrade", "_wire.messages"),
     ("_wire.codec", "_wire.opening"),
 )

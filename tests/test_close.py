@@ -14,6 +14,7 @@ from trio_bunws._close import (
     CloseFrame,
     CloseInfo,
     check_close_code,
+    closed_error,
     cut_reason,
     is_valid_close_code,
 )
@@ -86,3 +87,11 @@ def test_a_close_frame_is_a_pair_and_close_info_is_frozen() -> None:
     assert info == CloseInfo(1000, "bye", None, CloseFrame(1000, "bye"))
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         info.code = 1001  # type: ignore[misc]  # what is tested
+
+
+def test_the_error_of_an_end_carries_all_that_is_known_of_it() -> None:
+    sent, received = CloseFrame(1000, "bye"), CloseFrame(1000, "")
+    error = closed_error(CloseInfo(1000, "bye", sent, received))
+    assert (error.code, error.reason, error.sent, error.received) == (1000, "bye", sent, received)
+    error = closed_error(CloseInfo(1006, "", None, None))
+    assert (error.code, error.reason, error.sent, error.received) == (1006, "", None, None)

@@ -725,3 +725,14 @@ def test_the_first_of_two_faults_among_fragments_of_one_read_counts() -> None:
     begun = frame(TEXT, b"x") + frame(CONTINUATION, b"\xff") + frame(CONTINUATION, b"x")
     assert failure_code(begun + frame(FIN | TEXT, b"x")) == 1007
     assert failure_code(begun, codec=new_codec(3, 2)) == 1007
+
+
+def test_a_codec_closed_within_a_fragment_gives_nothing_more() -> None:
+    codec = Codec(1000, 10)
+    codec.feed(frame(TEXT, b"hello")[:-1])
+    assert list(codec.events()) == []
+    codec.close()
+    codec.close()
+    codec.feed(b"o" + frame(FIN | TEXT, b"hello"))
+    assert list(codec.events()) == []
+    assert codec.buffered == 0

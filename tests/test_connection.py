@@ -5,6 +5,7 @@ Every test that knows a time runs on a mock clock. How handlers are called is `t
 
 from __future__ import annotations
 
+import sys
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -1303,3 +1304,14 @@ async def test_a_connection_without_an_answer_to_send_writes_nothing(nursery: tr
     link = await Surroundings(nursery, WebSocketHandler()).open(wire)
     link.connection._begin(b"")
     assert wire.written == RESPONSE
+
+
+async def test_an_idle_connection_does_not_hold_the_read_that_came_last(nursery: trio.Nursery) -> None:
+    link = await Surroundings(nursery, WebSocketHandler(message=lambda *_: None)).open(Wire())
+    data = link.peer.frame(2, b"x" * 60_000)
+    link.wire.incoming.append(data)
+    link.wire.change()
+    await trio.testing.wait_all_tasks_blocked()
+    assert link.ws.statistics().messages_in == 1
+    assert sys.getrefcount(data) == 2  # this name and the argument
+    nursery.cancel_scope.cancel()

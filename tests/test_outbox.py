@@ -5,6 +5,7 @@ Covers `trio_bunws._outbox` alone. The last test compares any sequence of calls 
 
 from __future__ import annotations
 
+import sys
 import tracemalloc
 from typing import TYPE_CHECKING, ClassVar
 
@@ -544,6 +545,27 @@ async def test_who_waits_for_a_change_wakes_when_a_batch_was_written() -> None:
 
 
 # Any sequence
+
+
+def test_a_retired_outbox_keeps_its_counts_and_lets_go_of_its_owner() -> None:
+    owner = Owner()
+    sink = Kernel(room=3)
+    outbox = Outbox(sink, owner, 10)
+    outbox.push(b"x" * 20)
+    outbox.flush()
+    outbox.drop(2)
+    assert owner.pressure == OVER
+    held = sys.getrefcount(owner)
+    outbox.retire()
+    assert sys.getrefcount(owner) == held - 1
+    assert owner.pressure == CLEAR
+    assert (outbox.messages_out, outbox.bytes_out, outbox.drops, outbox.buffered) == (1, 3, 2, 0)
+    # Whatever is still called has nobody to tell.
+    outbox.drop()
+    outbox.push(b"y" * 20)
+    outbox.flush()
+    outbox.fail()
+    assert (owner.overflows, owner.writer_calls, owner.failures) == (1, 1, 0)
 
 
 class Compared:

@@ -10,6 +10,8 @@ from typing import Final, NamedTuple
 
 import attrs
 
+from trio_bunws._errors import ConnectionClosed
+
 MAX_REASON_BYTES: Final = 123
 """A control frame holds 125 bytes (RFC 6455, section 5.5), two of which are the code."""
 
@@ -76,3 +78,8 @@ def cut_reason(reason: object, method: str = "close") -> str:
     if len(encoded) <= MAX_REASON_BYTES:
         return reason
     return encoded[:MAX_REASON_BYTES].decode(errors="ignore")
+
+
+def closed_error(ending: CloseInfo) -> ConnectionClosed:
+    """Return the exception of who waits for something that cannot happen any more."""
+    return ConnectionClosed(ending.received, ending.sent, code=ending.code, reason=ending.reason)

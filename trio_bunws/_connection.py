@@ -155,6 +155,7 @@ class Connection(Generic[T, E]):
             self._heard = trio.current_time()
             ws._bytes_in += len(data)
             self._codec.feed(data)
+            del data  # up to 64 KiB, not held while waiting for the next
 
     def _digest(self) -> Callable[[], Awaitable[None]] | None:
         """Handle what was fed, and write what that sent; return what to wait for before the rest is handled.

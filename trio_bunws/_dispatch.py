@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 logger = logging.getLogger("trio_bunws.websocket")
 FAILED: Final = CloseFrame(1011, "Internal server error")
+NO_SESSION: Final = "async for over a socket needs WebSocketHandler(session=...)"
 
 
 class Dispatcher(Generic[T]):
@@ -201,7 +202,7 @@ class Dispatcher(Generic[T]):
     async def receive(self) -> str | bytes | bytearray | memoryview:
         """Return the session's next message, or raise `ConnectionClosed`. A checkpoint."""
         if self._session is None:
-            raise RuntimeError("async for over a socket needs WebSocketHandler(session=...)")
+            raise RuntimeError(NO_SESSION)
         try:
             return await self._session.receive()
         except trio.EndOfChannel:

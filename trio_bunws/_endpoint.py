@@ -12,8 +12,7 @@ import trio
 from attrs import frozen
 
 from trio_bunws._binary_type import BinaryType, check_binary_type, convert
-from trio_bunws._close import CloseFrame, CloseInfo, check_close_code, cut_reason
-from trio_bunws._errors import ConnectionClosed
+from trio_bunws._close import CloseFrame, CloseInfo, check_close_code, closed_error, cut_reason
 from trio_bunws._hub import Hub, Subscriber
 from trio_bunws._outbox import Outbox, Sink
 from trio_bunws._payload import check_compress, encode_binary, encode_control, encode_message, encode_text
@@ -24,6 +23,7 @@ from trio_bunws._wire.frames import binary_frame, close_frame, ping_frame, pong_
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+    from trio_bunws._errors import ConnectionClosed
     from trio_bunws._wire.compression import Outbound
 
 NO_CODE: Final = 1005
@@ -109,7 +109,7 @@ class Endpoint(Subscriber):
         if deflate is not None:
             hub.compress_for(self, deflate)
         self._outbox = Outbox(sink, self, backpressure_limit)
-        self._driver: Final = driver
+        self._driver = driver
         self._hub: Final = hub
         self._protocol: Final = protocol
         self._state = OPEN
@@ -331,8 +331,7 @@ class Endpoint(Subscriber):
         return cast("CloseInfo", self._ending)
 
     def _closed_error(self) -> ConnectionClosed:
-        ending = self._ending or ABNORMAL
-        return ConnectionClosed(ending.received, ending.sent, code=ending.code, reason=ending.reason)
+        return closed_error(self._ending or ABNORMAL)
 
     def _writer_needed(self) -> None:
         self._driver.writer_needed()

@@ -60,6 +60,23 @@ class Owner(Protocol):
         ...
 
 
+class Nobody:
+    """Owns the outbox of a connection that is over, which has nothing to say any more."""
+
+    __slots__ = ()
+
+    def _pressure_changed(self, old: int, new: int) -> None: ...
+
+    def _writer_needed(self) -> None: ...
+
+    def _overflowed(self) -> None: ...
+
+    def _write_failed(self) -> None: ...
+
+
+NOBODY: Final = Nobody()
+
+
 class Outbox:
     """The frames and bytes that one socket has accepted and not yet written.
 
@@ -91,7 +108,7 @@ class Outbox:
     def __init__(self, sink: Sink, owner: Owner, limit: int) -> None:
         self._try_write: Final[Callable[[bytes | bytearray | memoryview], int]] = sink.try_write
         self._direct: Final = sink.direct
-        self._owner: Final = owner
+        self._owner: Owner = owner
         self.limit = limit
         """Unsent bytes above which messages are dropped; 0: never."""
         self._batch: list[bytes] = []
@@ -288,6 +305,11 @@ class Outbox:
         self._blocked = False
         self._update_pressure()
         self._notify()
+
+    def retire(self) -> None:
+        """The connection is over: let go of the owner, which holds this; the counts stay."""
+        self.discard()
+        self._owner = NOBODY
 
     def fail(self) -> None:
         """The transport is broken: nothing can be written any more, and the owner is told once."""

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 from trio_bunws._app_tasks import run_started_task, run_task
+from trio_bunws._close import closed_error
 from trio_bunws._connection import Connection
-from trio_bunws._dispatch import Dispatcher
+from trio_bunws._dispatch import NO_SESSION, Dispatcher
 from trio_bunws._options import check_callable
 from trio_bunws._status import ReadyState
 from trio_bunws._tasks import Role
@@ -19,6 +20,7 @@ from trio_bunws._websocket import ServerWebSocket
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from trio_bunws._close import CloseInfo
     from trio_bunws._engine import Engine
     from trio_bunws._request import Request
     from trio_bunws._transport import Transport
@@ -31,6 +33,8 @@ class ServerConnection(Connection[T, ServerWebSocket[T]]):
     """One WebSocket connection of a client to us: `ServerWebSocket`'s `Driver`."""
 
     __slots__ = ("_handlers",)
+
+    _handlers: Dispatcher[T]
 
     def __init__(
         self,
@@ -57,8 +61,23 @@ class ServerConnection(Connection[T, ServerWebSocket[T]]):
             remote_address=None if remote is None else remote.address,
             deflate=engine.outbound(agreement, client=False),
         )
-        self._handlers: Final = Dispatcher(self.ws, engine.slot, self._tasks, self.release)
+        self._handlers = Dispatcher(self.ws, engine.slot, self._tasks, self.release)
         self._dispatcher = self._handlers
+
+    async def run(self, response: bytes, trailing: bytes) -> None:
+        """Serve the connection as `Connection.run` does, and let go of it."""
+        await super().run(response, trailing)
+        # Socket, connection and handlers know each other. Left to the garbage collector, a server whose clients come
+        # and go would hold thousands of dead connections; so the rings are opened here. A session's messages may still
+        # be read.
+        handlers = self._handlers
+        if handlers._session is None:
+            assert self.ws._ending is not None  # it is over
+            self.ws._driver = Over(self.ws._ending)
+            self.ws._outbox.retire()
+            self._codec.close()
+            handlers._lane = handlers._beside = None
+            del self._handlers, self._dispatcher
 
     def start_soon(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> None:
         """Run a task of the application until the connection ends."""
@@ -79,3 +98,29 @@ class ServerConnection(Connection[T, ServerWebSocket[T]]):
     def _check_alive(self) -> None:
         if self.ws._state is ReadyState.CLOSED:
             raise self.ws._closed_error()
+
+
+class Over:
+    """The `ServerDriver` of a socket whose connection is over: it says so, and holds nothing."""
+
+    __slots__ = ("_ending",)
+
+    def __init__(self, ending: CloseInfo) -> None:
+        self._ending: Final = ending
+
+    def resumed(self) -> None:
+        """Nothing is read any more."""
+
+    writer_needed = close_begun = abort = write_failed = resumed
+
+    async def receive(self) -> NoReturn:
+        """Refuse, as while the connection was open: there was no session."""
+        raise RuntimeError(NO_SESSION)
+
+    def start_soon(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> NoReturn:  # noqa: ARG002
+        """Start nothing."""
+        raise closed_error(self._ending)
+
+    async def start(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> NoReturn:  # noqa: ARG002
+        """Start nothing."""
+        raise closed_error(self._ending)

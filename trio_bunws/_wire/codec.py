@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from trio_bunws._close import is_valid_close_code
+from trio_bunws._wire.closing import FRAMING_ERROR, NOT_UTF8, read_close
 from trio_bunws._wire.deflate import TURN, BrokenData, TooLong
 from trio_bunws._wire.events import Close, Event, Failure, Message, Ping, Pong
 from trio_bunws._wire.frames import (
@@ -21,7 +21,6 @@ from trio_bunws._wire.frames import (
     FIRST_BYTE_ERRORS_DEFLATE,
     MASKED,
     MAX_SHORT,
-    NO_CODE,
     NO_MASK,
     PING,
     PONG,
@@ -33,14 +32,13 @@ from trio_bunws._wire.frames import (
     TWO_BYTES,
     unmask,
 )
-from trio_bunws._wire.messages import BAD_TEXT, NOT_UTF8, FragmentedMessage, Violation, WholeMessage, join_fragments
+from trio_bunws._wire.messages import BAD_TEXT, FragmentedMessage, Violation, WholeMessage, join_fragments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from trio_bunws._wire.deflate import Inflater
 
-FRAMING_ERROR: Final = 1002
 BAD_DATA: Final = 1007
 TOO_BIG: Final = 1009
 
@@ -230,12 +228,16 @@ class Codec:
         self._pos = 0
         return None
 
-    def _end(self, event: Close | Failure) -> Close | Failure:
-        """Let go of everything: this event is the last."""
+    def close(self) -> None:
+        """Let go of everything: nothing more comes, and nothing more comes out. Idempotent."""
         self._ended = True
         self._data = b""
         self._pos = 0
         self._message = self._fragmented = None
+
+    def _end(self, event: Close | Failure) -> Close | Failure:
+        """Let go of everything: this event is the last."""
+        self.close()
         return event
 
     def _take_payload(self, message: WholeMessage | FragmentedMessage) -> Message | None:
@@ -336,7 +338,7 @@ class Codec:
             return Ping(payload)
         if opcode == PONG:
             return Pong(payload)
-        return self._end(_read_close(payload))
+        return self._end(read_close(payload))
 
     def _unmask(self, start: int, length: int) -> bytes:
         """Take a payload all of which has arrived."""
@@ -381,18 +383,3 @@ class Codec:
         if total > self.max_payload_length and not is_compressed:
             raise Violation(TOO_BIG, f"Message of {total} bytes; at most {self.max_payload_length} are accepted")
         return length, header
-
-
-def _read_close(payload: bytes) -> Close | Failure:
-    """Read the body of a Close frame (RFC 6455, section 5.5.1)."""
-    if not payload:
-        return Close(NO_CODE, "")
-    if len(payload) == 1:
-        return Failure(FRAMING_ERROR, "Close frame with a body of one byte")
-    code = int.from_bytes(payload[:2])
-    if not is_valid_close_code(code):
-        return Failure(FRAMING_ERROR, f"Close frame with invalid code {code}")
-    try:
-        return Close(code, payload[2:].decode())
-    except UnicodeDecodeError:
-        return Failure(NOT_UTF8, "Close frame with a reason that is not UTF-8")

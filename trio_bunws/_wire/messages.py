@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from wsproto.connection import CLIENT, Connection
 from wsproto.events import BytesMessage, TextMessage
 
+from trio_bunws._wire.closing import NOT_UTF8
 from trio_bunws._wire.compression import PerMessageDeflateExtension
 from trio_bunws._wire.frames import (
     CONTINUATION,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from trio_bunws._wire.deflate import Inflater
     from trio_bunws._wire.events import Message
 
-NOT_UTF8: Final = 1007
 BAD_TEXT: Final = "Text message that is not UTF-8"
 
 
