@@ -169,6 +169,13 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Load a server with 5,000 clients for ten minutes; `-- --minutes 2 --connections 500` for less."""
+    session.install("-e.")
+    session.run("python", "tests/soak/soak.py", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Compare with other servers, about fifteen minutes, and set off bombs; arguments go to the comparisons."""
     session.install("-e.", "-r", "benchmarks/peers/requirements.txt")
