@@ -5,7 +5,8 @@ be refused with 1009; the small ones are within the limit and must all come to t
 too long must be refused. A message of nothing but ends of streams inflates to nothing, but takes its time.
 
 Measured in the server, which is a process of its own: how long one step of its loop took at most, and how much memory
-grew at the peak. The bombs are made beforehand.
+grew at the peak. The bombs are made beforehand. What is judged is processor time: by the clock a step takes longer when
+others want the core.
 """
 
 from __future__ import annotations
