@@ -659,11 +659,32 @@ def test_33_the_limit_counts_what_a_message_inflates_to(fragments: int, reads: i
 
 def test_33_a_message_that_compression_made_longer_passes_at_its_limit() -> None:
     message = bytes(range(256)) * 2
-    stored = b"".join(b"\x00\x01\x00\xfe\xff" + message[index : index + 1] for index in range(512)) + b"\x00"
+    blocks = [message[at : at + 32] for at in range(0, len(message), 32)]
+    stored = b"".join(b"\x00\x20\x00\xdf\xff" + block for block in blocks) + b"\x00"
+    assert len(stored) > 1.15 * len(message)
     assert decode(frame(FIN | RSV1 | BINARY, stored), codec=inflating(limit=512)) == [message]
-    cut = frame(RSV1 | BINARY, stored[:2000]) + frame(FIN, stored[2000:])
+    cut = frame(RSV1 | BINARY, stored[:500]) + frame(FIN, stored[500:])
     assert decode(cut, codec=inflating(limit=512)) == [message]
     assert decode(*byte_by_byte(cut), codec=inflating(limit=512)) == [message]
+
+
+@pytest.mark.parametrize("first", [FIN | RSV1 | BINARY, RSV1 | BINARY])
+def test_18_a_compressed_frame_that_declares_far_more_than_the_limit_is_refused_at_its_header(first: int) -> None:
+    header = bytes([first, 0xFF]) + (1 << 40).to_bytes(8) + KEY
+    assert failure_code(header, codec=inflating(limit=512)) == 1009
+    most = 512 + 128 + 64
+    begun = frame(RSV1 | BINARY, b"") + frame(CONTINUATION, b"") * 2
+    for size, failed in ((most, False), (most + 1, True)):
+        header = bytes([FIN, 0xFE]) + size.to_bytes(2) + KEY
+        got = decode(begun + header, codec=inflating(limit=512))
+        assert [type(event) for event in got] == [Failure] * failed
+
+
+def test_18_short_compressed_fragments_declare_no_more_than_a_long_one_may() -> None:
+    most = 512 + 128 + 64
+    run = frame(RSV1 | BINARY, b"") + frame(CONTINUATION, b"\x00\x00\x00\xff\xff") * (most // 5)
+    assert decode(run, codec=inflating(limit=512)) == []
+    assert failure_code(run + frame(CONTINUATION, b"\x00\x00\x00\xff\xff"), codec=inflating(limit=512)) == 1009
 
 
 def test_33_a_lower_limit_holds_from_the_next_compressed_frame_on() -> None:

@@ -1,5 +1,5 @@
 # python tests/compliance/echo_server.py RUN
-"""The server that Autobahn's suite tests: it sends every message back as it came.
+"""The server that Autobahn's suite tests: it sends every message back as it came, compressed if that was agreed on.
 
 Started by `run.py` with the name of a run, whose options it takes; prints its port, and ends with its standard input.
 """
@@ -27,7 +27,7 @@ MAX_FRAGMENTS = 100_000
 
 
 def echo(ws: ServerWebSocket[None], message: str | bytes) -> None:
-    assert not isinstance(ws.send(message), MessageDropped)
+    assert not isinstance(ws.send(message, compress=True), MessageDropped)
 
 
 def handler(run: Run) -> WebSocketHandler[None]:

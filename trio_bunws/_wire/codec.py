@@ -303,16 +303,10 @@ class Codec:
         payload = self._unmask(start, length)
         count = 1
         if first < FIN:
-            room = self.max_payload_length - fragmented.total - length
+            is_compressed = fragmented.is_compressed or bool(first & RSV1)
+            room = self._longest(is_compressed=is_compressed) - fragmented.total - length
             most = self.max_fragments - fragmented.count - 1
-            data = self._data
-            pieces, self._pos, is_complete = join_fragments(
-                data,
-                self._pos,
-                len(data) if fragmented.is_compressed or first & RSV1 else room,
-                most,
-                client=self._client,
-            )
+            pieces, self._pos, is_complete = join_fragments(self._data, self._pos, room, most, client=self._client)
             if pieces:
                 payload = b"".join((payload, *pieces))
                 first |= FIN * is_complete
@@ -361,11 +355,16 @@ class Codec:
         elif fragmented.count >= self.max_fragments:
             raise Violation(TOO_BIG, f"Message in more than {self.max_fragments} fragments")
 
+    def _longest(self, *, is_compressed: bool) -> int:
+        """Return the most bytes that a message's frames may declare."""
+        most = self.max_payload_length
+        # Compression may make a message longer, zlib by an eighth at worst. What it inflates to is limited besides.
+        return most + most // 4 + 64 if is_compressed else most
+
     def _read_length(self, length: int, *, is_compressed: bool) -> tuple[int, int]:
         """Read and check the length of the data frame at `_pos`, given the seven bits of its second byte.
 
-        Return the length and the size of the header; nothing is said yet of a frame whose length is incomplete, nor of
-        what a compressed one will inflate to.
+        Return the length and the size of the header; nothing is said yet of a frame whose length is incomplete.
         """
         header = self._header
         if length > MAX_SHORT:
@@ -380,6 +379,6 @@ class Codec:
             if length <= shorter:
                 raise Violation(FRAMING_ERROR, "Frame length that is not in its shortest form")
         total = length if self._fragmented is None else length + self._fragmented.total
-        if total > self.max_payload_length and not is_compressed:
+        if total > self._longest(is_compressed=is_compressed):
             raise Violation(TOO_BIG, f"Message of {total} bytes; at most {self.max_payload_length} are accepted")
         return length, header

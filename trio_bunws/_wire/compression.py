@@ -75,14 +75,11 @@ def accept_offers(offers: str, config: bool | PerMessageDeflate) -> tuple[Agreem
 
 def _agree(offered: _Parameters, compress: str, decompress: str) -> tuple[Agreement, str]:
     answer = [NAME]
+    inbound = decompress != "shared" and not offered.client_no_context_takeover
     window = offered.client_max_window_bits
-    bits = _DECOMPRESSOR_BITS.get(decompress, MAX_BITS)
-    # A window that the client does not let us lower would take more memory than the option says: then none is kept,
-    # as in Bun.
-    inbound = (
-        decompress != "shared" and not offered.client_no_context_takeover and (bits == MAX_BITS or window is not None)
-    )
-    client_bits = min(bits, window or MAX_BITS) if inbound else MAX_BITS
+    client_bits = MAX_BITS
+    if inbound and window is not None:  # lowered only if the client lets us
+        client_bits = min(_DECOMPRESSOR_BITS.get(decompress, MAX_BITS), window or MAX_BITS)
     if not inbound:
         answer.append("client_no_context_takeover")
     elif client_bits < MAX_BITS:
