@@ -15,7 +15,8 @@ from trio_bunws._handlers import HandlerSlot, WebSocketHandler
 from trio_bunws._options import Limits
 from trio_bunws._request import Request
 from trio_bunws._server_connection import ServerConnection
-from trio_bunws._transport import PIECE, SocketAddress, Transport
+from trio_bunws._stream_transport import PIECE
+from trio_bunws._transport import SocketAddress, Transport
 from trio_bunws.testing import RawPeer
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from links import kernel, lockstep, memory
 
 from trio_bunws import Server, ServerWebSocket, WebSocketHandler, open_server
 from trio_bunws._session import Session
-from trio_bunws._transport import take_over
+from trio_bunws._stream_transport import take_over
 from trio_bunws.testing import Frame, MemoryListener, RawPeer
 
 if TYPE_CHECKING:

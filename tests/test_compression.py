@@ -258,10 +258,15 @@ def test_client_and_server_agree(client: bool | PerMessageDeflate, server: bool 
     sides.append((outbound(agreement, server, client=False), inflater(theirs, client=True)))
     for sender, receiver in sides:
         assert sender is not None
+        assert receiver is not None
         for message in [JSON, JSON * 100, JSON]:
             frame = sender.frame(message, TEXT)
             payload = frame[2 if frame[1] < 126 else 4 :]
             assert receiver.inflate(payload, 10_000, final=True) == message
+
+
+def test_without_an_agreement_there_is_no_inflater() -> None:
+    assert inflater(None, client=True) is None
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,8 @@ def inject(server: Server[Any], method: str, number: int, after: int = 0) -> Fau
     transport: SocketTransport
     (transport,) = connections or server._http  # type: ignore[assignment]  # it is one, over TCP
     faulty = Faulty(transport._socket, method, number, after)
-    object.__setattr__(transport, "_socket", faulty)
+    for holder in (transport, transport._watch):
+        object.__setattr__(holder, "_socket", faulty)
     return faulty
 
 

@@ -90,7 +90,7 @@ def test_a_codec_that_raises_is_noticed() -> None:
 
 
 def test_a_codec_that_refuses_what_wsproto_takes_is_noticed() -> None:
-    with mock.patch("trio_bunws._wire.codec.is_valid_close_code", return_value=False):
+    with mock.patch("trio_bunws._wire.closing.is_valid_close_code", return_value=False):
         assert broken_by("codec") == ["control", "control_unmasked"]
 
 

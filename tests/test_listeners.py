@@ -29,7 +29,8 @@ from trio_bunws._listeners import (
     listen_unix,
     wrap_listeners,
 )
-from trio_bunws._transport import SocketAddress, SocketTransport, StreamTransport, Transport
+from trio_bunws._stream_transport import StreamTransport
+from trio_bunws._transport import SocketAddress, SocketTransport, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

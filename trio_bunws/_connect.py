@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from trio_bunws._transport import Transport, take_over
+from trio_bunws._stream_transport import take_over
 from trio_bunws._wire.opening import Opened, Opening
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from trio_bunws._headers import Headers
     from trio_bunws._options import PerMessageDeflate
+    from trio_bunws._transport import Transport
     from trio_bunws._url import Target
 
 BODY_TIME: Final = 1.0

@@ -8,6 +8,7 @@ it is: `_server_connection.py` and `_client_connection.py` add who sends and who
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
@@ -17,7 +18,7 @@ import trio
 
 from trio_bunws._close import CloseFrame, CloseInfo
 from trio_bunws._endpoint import ABNORMAL, Endpoint
-from trio_bunws._liveness import ping_margin
+from trio_bunws._liveness import INACTIVE, MAX_CLOSING, ping_margin
 from trio_bunws._status import OPEN, ReadyState
 from trio_bunws._tasks import Role, TaskGroup
 from trio_bunws._wire.codec import Codec
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Endpoint)
-INACTIVE: Final = CloseInfo(1006, "WebSocket timed out from inactivity", None, None)
-MAX_CLOSING: Final = 60.0
-"""Seconds that a close may take in all when `idle_timeout` is off."""
 EVENTS_PER_TURN: Final = 2048
 """Messages of one read that are handled before others have their turn; a read may hold ten thousand."""
 TURN: Final = 0.01
@@ -70,6 +68,7 @@ class Connection(Generic[T, E]):
         "_progressed",
         "_tasks",
         "_transport",
+        "_wait",
         "ws",
     )
 
@@ -79,20 +78,16 @@ class Connection(Generic[T, E]):
     def __init__(
         self, transport: Transport, engine: Engine[T], agreement: Agreement | None, *, client: bool = False
     ) -> None:
-        max_payload_length = engine.slot.handler.max_payload_length
         self._transport: Final = transport
         self._engine: Final = engine
-        self._codec: Final = Codec(
-            max_payload_length,
-            engine.limits.max_fragments,
-            client=client,
-            inflater=None if agreement is None else inflater(agreement, client=client),
-        )
+        limits = engine.slot.handler.max_payload_length, engine.limits.max_fragments
+        self._codec: Final = Codec(*limits, client=client, inflater=inflater(agreement, client=client))
         self._tasks: Final = TaskGroup(engine.nursery)
         self._context: Final = trio.lowlevel.current_task().context
         self._pending: Event | None = None
         self._held: trio.Event | None = None
         self._input_over = False
+        self._wait: Callable[[], Awaitable[None]] | None = None
         self._bell: trio.MemorySendChannel[None] | None = None
         self._heard = trio.current_time()
         self._pinged = -math.inf  # the silence in which a ping went out, by its beginning
@@ -137,28 +132,38 @@ class Connection(Generic[T, E]):
 
     async def _read(self) -> None:
         """Read until no more input matters: the peer closed or broke the protocol, or the stream ended."""
-        ws = self.ws
-        while True:
-            while (wait := self._digest()) is not None:
-                await wait()
+        more = True
+        self._wait = self._digest()
+        while more:
+            self.flush()
+            if self._wait is not None:
+                await self._wait()
+                self._wait = self._digest()
+                continue
             if self._input_over:
                 return
             try:
-                data = await self._transport.receive()
+                more = await self._transport.pump(self)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                data = b""
-            if not data:
-                self._end_input()
-                if ws._state is OPEN:
-                    ws._begin_abort(ABNORMAL)
-                return
-            self._heard = trio.current_time()
-            ws._bytes_in += len(data)
-            self._codec.feed(data)
-            del data  # up to 64 KiB, not held while waiting for the next
+                more = False
+        self._end_input()
+        if self.ws._state is OPEN:
+            self.ws._begin_abort(ABNORMAL)
+
+    def absorb(self, data: bytes) -> bool:
+        """Handle what was read; False: `_read` is to go on, for something is to be waited for, or input is over."""
+        self._heard = trio.current_time()
+        self.ws._bytes_in += len(data)
+        self._codec.feed(data)
+        self._wait = self._digest()
+        return self._wait is None and not self._input_over
+
+    def flush(self) -> None:
+        """Write what the handlers of what was read have sent."""
+        self.ws._outbox.flush()
 
     def _digest(self) -> Callable[[], Awaitable[None]] | None:
-        """Handle what was fed, and write what that sent; return what to wait for before the rest is handled.
+        """Handle what was fed; what that sends waits for `flush`. Return what to wait for before the rest is handled.
 
         None: nothing is left.
         """
@@ -191,11 +196,11 @@ class Connection(Generic[T, E]):
                         return trio.lowlevel.checkpoint if self._codec.begin_turn() else None
                 handled += 1
                 if not self._take(event):
+                    self._pending = event
                     return self._hold
             return None
         finally:
             outbox.corks -= 1
-            outbox.flush()
 
     def _take(self, event: Event) -> bool:
         """Handle one event; False if it must wait."""
@@ -209,12 +214,9 @@ class Connection(Generic[T, E]):
         elif ws._state is OPEN:
             if isinstance(event, Ping):
                 if not self._dispatcher.has_room(event):
-                    self._pending = event
                     return False
                 ws._outbox.push_pong(pong_frame(event.data))
-            if not self._dispatcher.deliver(event):
-                self._pending = event
-                return False
+            return self._dispatcher.deliver(event)
         return True
 
     def _peer_closed(self, frame: CloseFrame) -> None:
@@ -356,10 +358,8 @@ class Connection(Generic[T, E]):
             # The drain handler runs there: in the context of the other handlers, whoever has sent too much.
             self._context.copy().run(self._tasks.start_soon, Role.SERVICE, partial(self._write, bell))
         else:
-            try:
+            with suppress(trio.WouldBlock):  # it has been rung already
                 self._bell.send_nowait(None)
-            except trio.WouldBlock:
-                pass  # it has been rung already
 
     def close_begun(self) -> None:
         """Watch over the close, and let the reader read on, to discard."""

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import trio
 
-from trio_bunws._transport import SocketTransport, harmless, own_socket, take_over
+from trio_bunws._stream_transport import take_over
+from trio_bunws._transport import SocketTransport, harmless, own_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence

@@ -23,9 +23,10 @@ from trio_bunws._engine import Engine
 from trio_bunws._handlers import UNSET, HandlerSlot, WebSocketHandler, check_handlers
 from trio_bunws._listeners import listen_tcp, listen_unix, wrap_listeners
 from trio_bunws._options import Limits, check_bool, check_int, check_timeout
+from trio_bunws._poller import Poller, make_poller
 from trio_bunws._server import MAX_TIMEOUT, Server, inside
 from trio_bunws._session import Session
-from trio_bunws._transport import Transport, start_tls
+from trio_bunws._stream_transport import start_tls
 from trio_bunws._wire.http import error_response
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from trio_bunws._listeners import Address, Listening
     from trio_bunws._server import Fetch, OnError
+    from trio_bunws._transport import Transport
 
     # PEP 696: where nothing names the sockets' data, it is None.
     T = TypeVar("T", default=None)
@@ -256,6 +258,7 @@ class Run(Generic[T]):
     places: list[Listening]
     address: Address
     server: Server[T] = attrs.field(init=False)
+    poller: Poller | None = attrs.field(init=False, default=None)
     started: trio.Event = attrs.field(init=False, factory=trio.Event)
     # Shielded, so that sockets are closed in order when the surroundings are cancelled: `end` sets its deadline then.
     scope: trio.CancelScope = attrs.field(init=False, factory=partial(trio.CancelScope, shield=True, deadline=math.inf))
@@ -269,6 +272,9 @@ class Run(Generic[T]):
                     self.server = server = self._make_server(sockets)
                     inside.set(server)
                     sockets.start_soon(server._engine.hub.run)
+                    self.poller = make_poller()
+                    if self.poller is not None:
+                        sockets.start_soon(self.poller.run)
                     sockets.start_soon(server._engine.sweeper.run)
                     self.started.set()
                     await self._accept()
@@ -318,6 +324,8 @@ class Run(Generic[T]):
 
     def _accepted(self, transport: Transport) -> None:
         server = self.server
+        if self.poller is not None:
+            transport.poll_with(self.poller)
         address = None if transport.remote is None else transport.remote.address
         sockets = server._engine.nursery
         if server._admission.is_full(address):

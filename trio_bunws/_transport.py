@@ -1,8 +1,8 @@
-"""The bytes of one connection: a kernel socket that we own, or any `trio.abc.Stream`.
+"""The bytes of one connection: what a transport is, and a kernel socket that we own as one.
 
-Nothing of HTTP or WebSocket lives here. The session and the connection read with `receive`; HTTP writes with
-`send_all`, a WebSocket's outbox with `try_write`, its writer waits in `settle`. What is accepted or connected becomes a
-transport by `own_socket`, `take_over` and `start_tls`.
+Nothing of HTTP or WebSocket lives here. HTTP reads with `receive` and writes with `send_all`; a WebSocket is handed by
+`pump` what arrives, its outbox writes with `try_write`, its writer waits in `settle`. Streams that are no kernel socket
+are `_stream_transport.py`'s.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ import logging
 import socket
 from abc import ABC, abstractmethod
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 import trio
 from attrs import frozen
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Awaitable, Callable, Generator
+
+    from trio_bunws._poller import Poller, Reader, Watch
 
     Data = bytes | bytearray | memoryview
 
@@ -28,13 +29,7 @@ READ_SIZE: Final = 64 * 1024
 LINGER_TIME: Final = 2.0
 """Seconds for which a closed socket waits for the peer's end of stream, so that no reset destroys our last bytes."""
 LINGER_READS: Final = 64
-OFFER_PASSES: Final = 8
-"""Turns of the scheduler that a stream has for the last bytes before an abort: all that TLS and memory need."""
-PIECE: Final = 64 * 1024
-"""Bytes given to a stream at a time: only a finished write shows that the peer reads."""
 CLOSED: Final = "this connection is closed"
-A = TypeVar("A")
-R = TypeVar("R")
 INTERNET: Final = frozenset({socket.AF_INET, socket.AF_INET6})
 
 
@@ -67,6 +62,22 @@ class Transport(ABC):
         A checkpoint. Raises `trio.BrokenResourceError` when the connection is lost and `trio.ClosedResourceError`
         after `abort` or `aclose`, also while waiting.
         """
+
+    async def pump(self, reader: Reader) -> bool:
+        """Hand `reader` what arrives, until it refuses more (True) or the stream has ended (False).
+
+        A checkpoint. Raises as `receive` does, and what the reader raises.
+        """
+        while True:
+            data = await self.receive()
+            if not data:
+                return False
+            if not feed(reader, data):
+                return True
+            del data  # up to 64 KiB, not held while waiting for the next
+
+    def poll_with(self, poller: Poller) -> None:  # noqa: B027  # most transports are nothing that it can read
+        """Read with a poller from now on, if that is possible."""
 
     @abstractmethod
     async def send_all(self, data: bytes) -> None:
@@ -106,29 +117,55 @@ class Transport(ABC):
 class SocketTransport(Transport):
     """A connected, non-blocking kernel socket, written to without going through a task."""
 
-    __slots__ = ("_at_eof", "_closed", "_socket", "remote")
+    __slots__ = ("_at_eof", "_closed", "_poller", "_socket", "_watch", "remote")
 
     direct = True
     tls = False
 
     def __init__(self, sock: socket.socket, remote: SocketAddress | None) -> None:
         self._socket: Final = sock
+        self._poller: Poller | None = None
+        self._watch: Watch | None = None
         self._closed = False
         self._at_eof = False
         self.remote = remote
 
+    def poll_with(self, poller: Poller) -> None:
+        self._poller = poller
+
     async def receive(self) -> bytes:
         while True:
-            await self._wait(trio.lowlevel.wait_readable)
-            try:
-                data = self._socket.recv(READ_SIZE)
-            except BlockingIOError:
-                continue
-            except OSError as exc:
-                self._at_eof = True
-                raise trio.BrokenResourceError(str(exc)) from exc
-            self._at_eof = not data
-            return data
+            await self._wait_readable()
+            data = self._read()
+            if data is not None:
+                return data
+
+    async def pump(self, reader: Reader) -> bool:
+        while True:
+            if await self._wait_readable(reader):
+                return True
+            data = self._read()
+            if data:
+                if not feed(reader, data):
+                    return True
+            elif data is not None:
+                return False
+            del data  # up to 64 KiB, not held while waiting for the next
+
+    def _read(self) -> bytes | None:
+        """Read once; `None`: there is nothing to read yet."""
+        try:
+            data = self._socket.recv(READ_SIZE)
+        except BlockingIOError:
+            data = None
+        except OSError as exc:
+            self._at_eof = True
+            raise trio.BrokenResourceError(str(exc)) from exc
+        if self._watch is not None:
+            # Less than was asked for: it is all there was, but for the end of the stream.
+            self._watch.ready = self._watch.ended or (data is not None and len(data) == READ_SIZE)
+        self._at_eof = data == b""
+        return data
 
     async def send_all(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -157,6 +194,8 @@ class SocketTransport(Transport):
 
     def to_stream(self) -> trio.abc.Stream:
         self._closed = True
+        if self._watch is not None:
+            self._watch.forget()
         return trio.SocketStream(trio.socket.from_stdlib_socket(self._socket))
 
     async def send_eof(self) -> None:
@@ -168,6 +207,8 @@ class SocketTransport(Transport):
     def abort(self) -> None:
         if not self._closed:
             self._closed = True
+            if self._watch is not None:
+                self._watch.forget()
             trio.lowlevel.notify_closing(self._socket)
             self._socket.close()
 
@@ -179,6 +220,18 @@ class SocketTransport(Transport):
         finally:
             self.abort()
 
+    async def _wait_readable(self, reader: Reader | None = None) -> bool:
+        """Wait for something to read; True: the poller has handed some to `reader`, which has refused more."""
+        if self._poller is None or self._closed:
+            await self._wait(trio.lowlevel.wait_readable)
+            return False
+        if self._watch is None:
+            self._watch = self._poller.watch(self._socket)
+        refused = await self._watch.wait(reader)
+        if self._closed:
+            raise trio.ClosedResourceError(CLOSED)
+        return refused
+
     async def _wait(self, wait: Callable[[socket.socket], Awaitable[None]]) -> None:
         if self._closed:
             await trio.lowlevel.checkpoint()
@@ -189,115 +242,12 @@ class SocketTransport(Transport):
             raise trio.ClosedResourceError(CLOSED)
 
 
-class StreamTransport(Transport):
-    """Any `trio.abc.Stream` (TLS, memory, a user's own); bytes are written by the writer task."""
-
-    __slots__ = ("_aborted", "_begun", "_closed", "_handed", "_kernel", "_scopes", "_stream", "remote", "tls")
-
-    direct = False
-
-    def __init__(
-        self, stream: trio.abc.Stream, remote: SocketAddress | None = None, kernel: trio.SocketStream | None = None
-    ) -> None:
-        """`kernel` is the socket below `stream`, if the end of the stream may be sent there."""
-        self._stream: Final = stream
-        self._kernel: Final = kernel
-        self._handed: Data = b""
-        self._begun = False  # some of what was handed may be written
-        self._aborted = False
-        self._closed = False
-        self._scopes: Final[set[trio.CancelScope]] = set()
-        self.remote = remote
-        self.tls = isinstance(stream, trio.SSLStream)
-
-    async def receive(self) -> bytes:
-        return bytes(await self._abortable(self._stream.receive_some, READ_SIZE))
-
-    async def send_all(self, data: bytes) -> None:
-        await self._abortable(self._stream.send_all, data)
-
-    def try_write(self, data: Data) -> int:
-        if self._aborted:
-            raise trio.BrokenResourceError(CLOSED)
-        if self._handed:
-            return 0
-        self._handed = data
-        self._begun = False
-        return len(data)
-
-    async def settle(self) -> bool:
-        handed = self._handed if len(self._handed) <= PIECE else memoryview(self._handed)
-        self._begun = not self._aborted
-        await self._abortable(self._stream.send_all, handed[:PIECE])
-        self._handed = handed[PIECE:]
-        return not self._handed
-
-    def to_stream(self) -> trio.abc.Stream:
-        return self._stream
-
-    async def send_eof(self) -> None:
-        # Few streams have an end of their own: closing says it. After an abort it also offers the last batch, for which
-        # the kernel must still take bytes.
-        if self._kernel is None or self._aborted:
-            await self.aclose()
-        else:
-            with suppress(OSError):  # the peer may be gone, or all be closed
-                self._kernel.socket.shutdown(socket.SHUT_WR)
-            await trio.lowlevel.checkpoint()
-
-    def abort(self) -> None:
-        self._aborted = True
-        for scope in self._scopes:
-            scope.cancel()
-
-    async def aclose(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            if not self._aborted:
-                self._aborted = True
-                with trio.move_on_after(LINGER_TIME), harmless():
-                    if self._kernel is not None:
-                        await self.send_eof()
-                        await linger(self._kernel.receive_some)
-                    await self._stream.aclose()
-            elif self._handed and not self._begun:
-                await self._offer()
-            with harmless():
-                await trio.aclose_forcefully(self._stream)
-        finally:
-            self.abort()  # a stream of trio's own wakes who waits for it, a user's may not
-
-    async def _offer(self) -> None:
-        """Offer what was handed over just before an abort once, without waiting for the peer."""
-        with trio.CancelScope(deadline=trio.current_time() + LINGER_TIME, shield=True):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._send_handed)
-                for _ in range(OFFER_PASSES):
-                    await trio.lowlevel.checkpoint()
-                nursery.cancel_scope.cancel()
-
-    async def _send_handed(self) -> None:
-        with harmless():
-            await self._stream.send_all(self._handed)
-
-    async def _abortable(self, call: Callable[[A], Awaitable[R]], argument: A) -> R:
-        """Await a method of the stream so that `abort` ends it, and give its failures trio's names."""
-        if self._aborted:
-            await trio.lowlevel.checkpoint()
-            raise trio.ClosedResourceError(CLOSED)
-        with trio.CancelScope() as scope:
-            self._scopes.add(scope)
-            try:
-                return await call(argument)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                raise
-            except Exception as exc:  # a user's stream may raise anything; to us that is a lost connection
-                raise trio.BrokenResourceError(str(exc)) from exc
-            finally:
-                self._scopes.discard(scope)
-        raise trio.ClosedResourceError(CLOSED)
+def feed(reader: Reader, data: bytes) -> bool:
+    """Hand a reader what its own task has read, and let it answer; False: it refuses more."""
+    try:
+        return reader.absorb(data)
+    finally:
+        reader.flush()
 
 
 async def linger(receive: Callable[[], Awaitable[bytes | bytearray]]) -> None:
@@ -310,72 +260,22 @@ async def linger(receive: Callable[[], Awaitable[bytes | bytearray]]) -> None:
                 break
 
 
-def take_over(stream: trio.abc.Stream) -> Transport:
-    """Make a transport of a user's stream; a `trio.SocketStream` gives up its socket to us."""
-    if not isinstance(stream, trio.SocketStream):
-        return StreamTransport(stream, _remote_of(stream))
-    sock = socket.socket(fileno=stream.socket.detach())
-    if sock.family in INTERNET:
-        # 0: as the system has it. trio's 16 KiB make the kernel refuse when it holds 0.15 MB, not 4 MB.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 0)
-    return own_socket(sock, _peer_name(sock))
-
-
-def _remote_of(stream: trio.abc.Stream) -> SocketAddress | None:
-    """Return the address of the peer of TLS over a kernel socket; other streams have none that we know."""
-    kernel = stream.transport_stream if isinstance(stream, trio.SSLStream) else None
-    if not isinstance(kernel, trio.SocketStream):
-        return None
-    return _address(kernel.socket.family, _peer_name(kernel.socket))
-
-
-def _peer_name(sock: socket.socket | trio.socket.SocketType) -> object:
-    try:
-        return sock.getpeername()
-    except OSError:  # it is gone already
-        return None
-
-
 def own_socket(sock: socket.socket, address: object) -> SocketTransport:
     """Make a transport of a connected kernel socket and its peer's address, as `accept` returns them."""
     sock.setblocking(False)
     if sock.family in INTERNET:
         with suppress(OSError):  # the peer may be gone already
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return SocketTransport(sock, _address(sock.family, address))
+    return SocketTransport(sock, socket_address(sock.family, address))
 
 
-def _address(family: int, address: object) -> SocketAddress | None:
+def socket_address(family: int, address: object) -> SocketAddress | None:
+    """Return a peer's address as the kernel gives it; None for a unix socket's, or if there is none."""
     match address:
         case (str(host), int(port), *_) if family in INTERNET:
             return SocketAddress(host, "IPv4" if family == socket.AF_INET else "IPv6", port)
         case _:
             return None
-
-
-async def start_tls(transport: Transport, context: ssl.SSLContext, within: float) -> Transport:
-    """Return the connection with TLS over it, its handshake done.
-
-    Raises `trio.BrokenResourceError` if the handshake fails, or takes more than `within` seconds; `transport` is
-    closed then.
-    """
-    stream = transport.to_stream()
-    done = False
-    try:
-        with trio.fail_after(within):
-            secured = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
-            await secured.do_handshake()
-        done = True
-        kernel = stream if isinstance(stream, trio.SocketStream) else None
-        return StreamTransport(secured, transport.remote, kernel)
-    except trio.TooSlowError:
-        raise trio.BrokenResourceError(f"the TLS handshake took more than {within} s") from None
-    except Exception as exc:  # OpenSSL's words, or whatever a user's stream raises
-        raise trio.BrokenResourceError(str(exc.__cause__ or exc)) from exc
-    finally:
-        if not done:
-            with harmless():
-                await trio.aclose_forcefully(stream)
 
 
 @contextmanager

@@ -200,8 +200,13 @@ def _read(element: str) -> _Parameters | None:
     )
 
 
-def inflater(agreement: Agreement, *, client: bool) -> Inflater:
-    """Return a new inflater for what the peer of one connection sends; `client`: our side is the client."""
+def inflater(agreement: Agreement | None, *, client: bool) -> Inflater | None:
+    """Return a new inflater for what the peer of one connection sends; `client`: our side is the client.
+
+    None if there is no agreement.
+    """
+    if agreement is None:
+        return None
     if client:
         return Inflater(agreement.server_max_window_bits, takeover=not agreement.server_no_context_takeover)
     return Inflater(agreement.client_max_window_bits, takeover=not agreement.client_no_context_takeover)

@@ -1,0 +1,212 @@
+"""Reading many sockets with one epoll object and one task: what `trio.lowlevel.wait_readable` does, for less.
+
+trio registers a socket anew for every wait, and every wait costs a task's turn. Here a socket is registered once,
+edge-triggered, and one task of the server reads whatever is ready and hands it to the connection, whose own task stays
+parked. `_transport.py` is the only user; without epoll there is no poller, and it waits by trio.
+"""
+
+from __future__ import annotations
+
+import select
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol
+
+import trio
+
+if TYPE_CHECKING:
+    import socket
+    from contextvars import Context
+
+READ_SIZE: Final = 64 * 1024
+"""Most bytes of one read; a socket that has more waits for its next turn."""
+EVENTS_PER_WAKE: Final = 256
+"""Sockets reported at a time."""
+TURN: Final = 0.001
+"""Seconds of reading before other tasks get their turn."""
+
+
+class Reader(Protocol):
+    """Who reads a connection: what arrives is handed to it, whichever task has read it."""
+
+    def absorb(self, data: bytes) -> bool:
+        """Handle what was read, never empty. False: nothing more for now; the reader's own task must look first."""
+        ...
+
+    def flush(self) -> None:
+        """Write what that has sent."""
+        ...
+
+
+class Poller:
+    """The sockets of one server."""
+
+    __slots__ = ("_epoll", "_more", "_served", "_watches")
+
+    def __init__(self) -> None:
+        self._epoll: Final = select.epoll()
+        self._watches: Final[dict[int, Watch]] = {}
+        self._more: list[Watch] = []
+        """Those of the last turn that have more to read than one read took."""
+        self._served: Final[list[Reader]] = []
+        """Those whose answers are still to be written."""
+
+    def watch(self, sock: socket.socket) -> Watch:
+        """Register a connected, non-blocking socket; `Watch.forget` is to be called before it is closed."""
+        if self._epoll.closed:
+            return Watch(None, sock)
+        watch = self._watches[sock.fileno()] = Watch(self, sock)
+        self._epoll.register(sock, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
+        return watch
+
+    def forget(self, sock: socket.socket) -> None:
+        """Unregister a socket."""
+        del self._watches[sock.fileno()]
+        self._epoll.unregister(sock)
+
+    async def run(self) -> NoReturn:
+        """Serve the sockets until cancelled; whoever waits then waits by trio."""
+        try:
+            while True:
+                if self._more:
+                    await trio.lowlevel.checkpoint()
+                else:
+                    await trio.lowlevel.wait_readable(self._epoll)
+                await self._turn()
+        finally:
+            self._epoll.close()
+            for watch in self._watches.values():
+                watch.abandon()
+
+    async def _turn(self) -> None:
+        """Read what is ready, and what becomes ready meanwhile: the more at a time, the fewer writes."""
+        began = trio.current_time()
+        while ready := self._ready():
+            for watch in ready:
+                if watch.serve(self._served):
+                    self._more.append(watch)
+                if trio.current_time() - began >= TURN:
+                    self._flush()
+                    await trio.lowlevel.checkpoint()
+                    began = trio.current_time()
+            if self._more:
+                break
+        self._flush()
+
+    def _ready(self) -> dict[Watch, None]:
+        # The watches at once: a descriptor may get another meaning while other tasks run.
+        ready, self._more = dict.fromkeys(self._more), []
+        for fd, flags in self._epoll.poll(0, EVENTS_PER_WAKE):
+            watch = self._watches[fd]
+            watch.ready = True
+            watch.ended = watch.ended or flags != select.EPOLLIN
+            ready[watch] = None
+        return ready
+
+    def _flush(self) -> None:
+        """Write the answers to all that was read, after the last of it: their peers have slept long enough by then."""
+        for reader in self._served:
+            reader.flush()
+        self._served.clear()
+
+
+def make_poller() -> Poller | None:
+    """Make a poller, where the system has what it takes (Linux)."""
+    return Poller() if hasattr(select, "epoll") else None
+
+
+class Watch:
+    """One socket's readiness, and the task that waits for it: there is one at a time."""
+
+    __slots__ = ("_context", "_failure", "_poller", "_reader", "_refused", "_socket", "_task", "ended", "ready")
+
+    def __init__(self, poller: Poller | None, sock: socket.socket) -> None:
+        """`poller` is `None` where there is none any more: then it is trio that waits."""
+        self._poller = poller
+        self._socket: Final = sock
+        self._task: trio.lowlevel.Task | None = None
+        self._reader: Reader | None = None
+        self._context: Context | None = None
+        self._refused = False
+        self._failure: BaseException | None = None
+        self.ready = False
+        """There may be something to read; whoever finds that there is not, sets it to False."""
+        self.ended = False
+        """The peer sends no more, or the connection is lost: reading never has to wait again."""
+
+    async def wait(self, reader: Reader | None = None) -> bool:
+        """Wait until the socket may be read, or `forget` is called; meanwhile `reader` is handed what arrives.
+
+        A checkpoint. True: the reader has refused more. Raises what the reader raised, and
+        `trio.BrokenResourceError` if reading for it failed.
+        """
+        if self._poller is None:
+            await trio.lowlevel.wait_readable(self._socket)
+            return False
+        if self.ready:
+            await trio.lowlevel.checkpoint()
+            return False
+        self._task = task = trio.lowlevel.current_task()
+        self._reader = reader
+        self._context = task.context
+        try:
+            await trio.lowlevel.wait_task_rescheduled(self._cancelled)
+        finally:
+            # What the reader raised goes before all else, as if its own task had called it.
+            self._reader = self._context = None
+            refused, self._refused = self._refused, False
+            failure, self._failure = self._failure, None
+            if failure is not None:
+                raise failure
+        return refused
+
+    def _cancelled(self, _: object) -> trio.lowlevel.Abort:
+        self._task = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _wake(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            trio.lowlevel.reschedule(task)
+
+    def serve(self, served: list[Reader]) -> bool:
+        """Read once for the reader that waits, and add it to `served`; or wake the task that waits without one.
+
+        True: there may be more to read.
+        """
+        reader = self._reader
+        if self._task is None or reader is None or self.ended:
+            self._wake()
+            return False
+        try:
+            data = self._socket.recv(READ_SIZE)
+        except BlockingIOError:
+            self.ready = False
+            return False
+        except OSError as exc:
+            self._failure = trio.BrokenResourceError(str(exc))
+            self._wake()
+            return False
+        if not data:
+            self.ended = True
+            self._wake()
+            return False
+        self.ready = len(data) == READ_SIZE
+        assert self._context is not None  # set with the reader
+        served.append(reader)
+        try:
+            self._refused = not self._context.run(reader.absorb, data)
+        except BaseException as exc:  # noqa: BLE001  # it goes to the reader's own task, whatever it is
+            self._failure = exc
+        if self._refused or self._failure is not None:
+            self._wake()
+        return self.ready and self._task is not None
+
+    def forget(self) -> None:
+        """Unregister the socket, which is about to be closed, and let the waiting task find that out. Idempotent."""
+        if self._poller is not None:
+            self._poller.forget(self._socket)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """There is no poller any more: let the waiting task wait by trio."""
+        self._poller = None
+        self._wake()
