@@ -152,6 +152,13 @@ def chat(session: nox.Session) -> None:
     session.run("python", "examples/chat/server.py", *session.posargs)
 
 
+def prepare_benchmarks(session: nox.Session) -> None:
+    """Install the project and the servers that it is compared with."""
+    session.install("-e.", "-r", "benchmarks/peers/requirements.txt")
+    if not os.environ.get("BENCH_NODE_MODULES"):
+        npm_install(session, "benchmarks/peers")
+
+
 @nox.session
 def fuzz(session: nox.Session) -> None:
     """Look for bytes that break what reads them (atheris), ten minutes for each target; an argument is the seconds."""
@@ -177,10 +184,14 @@ def soak(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Compare with other servers, about fifteen minutes, and set off bombs; arguments go to the comparisons."""
-    session.install("-e.", "-r", "benchmarks/peers/requirements.txt")
-    npm_install(session, "benchmarks/peers")
-    session.run("python", "benchmarks/chat.py", *session.posargs)
-    session.run("python", "benchmarks/echo.py", *session.posargs)
+    """Print the table of bars, next to other servers: fifteen minutes, `-- --quick`: two; arguments go to table.py."""
+    prepare_benchmarks(session)
+    session.run("python", "benchmarks/table.py", *session.posargs)
+
+
+@nox.session
+def bench_compression(session: nox.Session) -> None:
+    """Compare a chat with compression, about five minutes, and set off bombs; arguments go to the comparison."""
+    prepare_benchmarks(session)
     session.run("python", "benchmarks/deflate.py", *session.posargs)
     session.run("python", "benchmarks/bombs.py")

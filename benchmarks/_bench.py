@@ -21,10 +21,11 @@ from _peers import Found, MissingPeerError, Peer
 
 if TYPE_CHECKING:
     import ctypes
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
+KIB = 1024
 START_TIMEOUT = 20.0
 # A server that needs longer for a round of the chat than a window lasts is measured in mid-round.
 CAP = 1.5
@@ -57,6 +58,25 @@ class Workload:
 
     compressed: bool = False
     """Whether bytes on the wire and memory are of interest."""
+
+    unit: str = "messages/s"
+    """What the rate counts."""
+
+    tls: bool = False
+    """Whether the clients speak TLS; that the server does is one of its arguments."""
+
+    def columns(self) -> dict[str, Callable[[Sample], float]]:
+        """What else than rates and shares a table of this has."""
+        if not self.compressed:
+            return {}
+        return {
+            "bytes/message": lambda sample: sample.frame_size,
+            "KiB/connection": lambda sample: sample.loaded_memory / KIB,
+        }
+
+    def measure(self, library: ctypes.CDLL, found: Found, settings: Settings) -> Sample:
+        """Measure one window of one peer."""
+        return _measure(library, found, self, settings)
 
 
 @dataclass(frozen=True)
@@ -101,7 +121,12 @@ def _process_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS  # utime, stime
 
 
-def _memory(pid: int) -> int:
+def cpu_seconds(pid: int, settings: Settings) -> tuple[float, float, float]:
+    """What the server and both cores have taken so far."""
+    return _process_seconds(pid), _busy_seconds(settings.server_core), _busy_seconds(settings.load_core)
+
+
+def memory(pid: int) -> int:
     """Resident bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1]) * PAGE
 
@@ -165,14 +190,14 @@ def _stop(process: subprocess.Popen[str]) -> None:
 def _measure(library: ctypes.CDLL, found: Found, workload: Workload, settings: Settings) -> Sample:
     with ExitStack() as stack:
         pid, port = stack.enter_context(running_server(found, workload.arguments, settings))
-        alone = _memory(pid)
-        clients = stack.enter_context(Clients(library, port, workload.script))
-        opened = _memory(pid)
+        alone = memory(pid)
+        clients = stack.enter_context(Clients(library, port, workload.script, tls=workload.tls))
+        opened = memory(pid)
         clients.run(settings.warmup, settings.warmup * CAP)
-        before = _process_seconds(pid), _busy_seconds(settings.server_core), _busy_seconds(settings.load_core)
+        before = cpu_seconds(pid, settings)
         window = clients.run(settings.seconds, settings.seconds * CAP)
-        after = _process_seconds(pid), _busy_seconds(settings.server_core), _busy_seconds(settings.load_core)
-        loaded = _memory(pid)
+        after = cpu_seconds(pid, settings)
+        loaded = memory(pid)
     if not window.messages:
         raise LoadError(f"no message in {window.elapsed:.1f} s")
     count = len(workload.script.paths)
@@ -209,7 +234,7 @@ def compare(library: ctypes.CDLL, workload: Workload, peers: Sequence[Peer], set
                 continue
             print(f"{workload.title}: round {number}/{settings.rounds}: {result.peer.name}: ", end="", file=sys.stderr)
             try:
-                sample = _measure(library, found, workload, settings)
+                sample = workload.measure(library, found, settings)
             except LoadError as error:
                 result.failed = str(error)
                 print(f"FAILED: {error}", file=sys.stderr)

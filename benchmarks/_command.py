@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,8 @@ from _load import build_library
 from _report import as_json, table, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import ctypes
+    from collections.abc import Iterable, Sequence
 
 
 # Some servers ping a client after 20 seconds, and the load generator answers no pings.
@@ -89,8 +91,8 @@ def parser(description: str, default: Sequence[str] = ()) -> argparse.ArgumentPa
     return result
 
 
-def run(options: argparse.Namespace, workloads: Sequence[Workload]) -> int:
-    """Measure, print the tables, and return the exit code."""
+def prepare(options: argparse.Namespace) -> tuple[ctypes.CDLL, Settings]:
+    """What `compare` needs. Ends the program if this machine does not have it."""
     missing = set(options.cores) - os.sched_getaffinity(0)
     if missing:
         sys.exit(f"core {', '.join(map(str, sorted(missing)))} is not available here; see --cores")
@@ -98,22 +100,41 @@ def run(options: argparse.Namespace, workloads: Sequence[Workload]) -> int:
         library = build_library()
     except FileNotFoundError as reason:
         sys.exit(str(reason))
-    settings = Settings(options.rounds, options.seconds, options.warmup, *options.cores)
+    # For thousands of connections; servers inherit it.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    return library, Settings(options.rounds, options.seconds, options.warmup, *options.cores)
+
+
+def run(options: argparse.Namespace, workloads: Sequence[Workload]) -> int:
+    """Measure, print the tables, and return the exit code."""
+    library, settings = prepare(options)
     tables: list[tuple[Workload, list[Result]]] = []
     for workload in workloads:
         results = compare(library, workload, options.peers, settings)
         tables.append((workload, results))
         print(table(workload, results, settings), flush=True)
     print(versions(tables[0][1]))
+    write_json(options, tables, settings)
+    return exit_code(results for _, results in tables)
+
+
+def write_json(
+    options: argparse.Namespace, tables: Sequence[tuple[Workload, Sequence[Result]]], settings: Settings
+) -> None:
+    """Write every window's numbers where `--json` says."""
     if options.json:
         text = json.dumps(as_json(tables, settings), indent=2) + "\n"
         if options.json == "-":
             print(text, end="")
         else:
             Path(options.json).write_text(text, "utf-8")
+
+
+def exit_code(tables: Iterable[Iterable[Result]]) -> int:
+    """1 if anything failed or is not valid."""
     bad = [
         result
-        for _, results in tables
+        for results in tables
         for result in results
         if result.failed or not all(sample.is_valid for sample in result.samples)
     ]

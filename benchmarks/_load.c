@@ -15,12 +15,18 @@
 #include <time.h>
 
 enum { READ_SIZE = 1 << 18, SMALL_FRAME = 2 + 125, LARGE_FRAME = 4 + 4096, MAX_EVENTS = 256, COMPRESSED_TEXT = 0xc1 };
+static const double PATIENCE = 3.0; /* seconds; a machine that others use as well may stop a server for one */
 
 /* Fan-out: inflates a payload; which message is it? -1: none. */
 typedef int (*recognize)(int client, const char *payload, size_t length);
 
+/* As recv and send on a socket that does not block. */
+typedef ssize_t (*receive)(void *tls, char *data, size_t size);
+typedef ssize_t (*transmit)(void *tls, const char *data, size_t size);
+
 struct client {
     int fd, watches_write;
+    void *tls;       /* what stands between it and the socket, if anything does */
     const char *out; /* what it sends, over and over */
     size_t out_len;
     uint64_t out_pos, out_end; /* bytes written so far; bytes it may write by now */
@@ -50,6 +56,8 @@ struct load {
     int share, rounds, round;    /* fan-out: messages of a sender in a round; rounds until it starts over; this one */
     int inflate_every;           /* fan-out: 0, or frames have a context, and every so manieth client inflates */
     struct frame *known;         /* fan-out: per sender and message, the compressed payload that has been inflated */
+    receive receive;             /* with TLS */
+    transmit transmit;
     double elapsed, clock; /* the window so far; the time at the last wake */
     char buffer[LARGE_FRAME + READ_SIZE], error[256];
 };
@@ -115,6 +123,13 @@ void load_client(struct load *load, int index, int fd, const char *out, size_t o
     watch(load, c, 0, EPOLL_CTL_ADD);
 }
 
+/* From now on this client speaks TLS, which has been agreed on. */
+void load_tls(struct load *load, int index, void *tls, receive receive, transmit transmit) {
+    load->client[index].tls = tls;
+    load->receive = receive;
+    load->transmit = transmit;
+}
+
 void load_expect(struct load *load, int sender, const char *frames, size_t length) {
     load->expected[sender] = frames;
     load->expected_len[sender] = length;
@@ -150,7 +165,9 @@ static int write_some(struct load *load, struct client *c) {
     while (c->out_pos < c->out_end) {
         size_t from = c->out_pos % c->out_len, room = c->out_len - from;
         uint64_t want = c->out_end - c->out_pos;
-        ssize_t n = send(c->fd, c->out + from, want < room ? want : room, MSG_DONTWAIT | MSG_NOSIGNAL);
+        size_t length = want < room ? want : room;
+        ssize_t n = c->tls ? load->transmit(c->tls, c->out + from, length)
+                           : send(c->fd, c->out + from, length, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (n < 0 && errno == EAGAIN) {
             if (!c->watches_write) watch(load, c, 1, EPOLL_CTL_MOD);
             return 0;
@@ -291,10 +308,12 @@ static int check_echo(struct load *load, struct client *c, const char *data, siz
     return write_some(load, c);
 }
 
-static int read_some(struct load *load, struct client *c) {
+static int read_once(struct load *load, struct client *c, ssize_t *length) {
     char *data = load->buffer;
     memcpy(data, c->stash, c->stashed);
-    ssize_t n = recv(c->fd, data + c->stashed, READ_SIZE, MSG_DONTWAIT);
+    ssize_t n = c->tls ? load->receive(c->tls, data + c->stashed, READ_SIZE)
+                       : recv(c->fd, data + c->stashed, READ_SIZE, MSG_DONTWAIT);
+    *length = n;
     if (n < 0 && errno == EAGAIN) return 0;
     if (n < 0) return fail(load, "receiving from the server: %s", strerror(errno));
     if (n == 0) return fail(load, "client %d: the server closed the connection", (int)(c - load->client));
@@ -302,18 +321,29 @@ static int read_some(struct load *load, struct client *c) {
     return (load->recognize ? check_fanout : check_chat)(load, c, data, c->stashed + n);
 }
 
-/* An echo that is lost stops its client, and nobody else. */
-static int all_answered(struct load *load) {
-    for (int i = 0; i < load->clients; i++) {
-        double waits = load->clock - load->client[i].answered;
-        if (waits > load->elapsed / 2) return fail(load, "client %d: nothing came back for %.1f s", i, waits);
-    }
+static int read_some(struct load *load, struct client *c) {
+    ssize_t length;
+    do
+        if (read_once(load, c, &length)) return -1;
+    while (c->tls && length == READ_SIZE); /* epoll knows nothing of what TLS still has */
     return 0;
 }
 
-/* Runs for `seconds`, and with rounds on to the end of the current one, but at most for `cap`: then messages must still
- * be coming, else some of the round were lost. Returns 0, or -1 with `load_error`. Then `load_received` messages have
- * come in `load_elapsed` seconds. */
+/* An echo that is lost stops its client, and nobody else. 1: all go on; 0: somebody has waited for long; -1: too long. */
+static int all_answered(struct load *load) {
+    int result = 1;
+    for (int i = 0; i < load->clients; i++) {
+        double waits = load->clock - load->client[i].answered;
+        if (waits <= load->elapsed / 2) continue;
+        if (waits > PATIENCE) return fail(load, "client %d: nothing came back for %.1f s", i, waits);
+        result = 0;
+    }
+    return result;
+}
+
+/* Runs for `seconds`, and with rounds on to the end of the current one, but at most for `cap`. Then messages must still
+ * be coming; if none has come for a while, it goes on until one comes, or nothing has for PATIENCE: some were lost.
+ * Returns 0, or -1 with `load_error`. Then `load_received` messages have come in `load_elapsed` seconds. */
 int load_run(struct load *load, double seconds, double cap) {
     struct epoll_event events[MAX_EVENTS];
     double start = now(), last = start;
@@ -331,16 +361,18 @@ int load_run(struct load *load, double seconds, double cap) {
         load->clock = now();
         load->elapsed = load->clock - start;
         if (n > 0) last = load->clock;
-        if (load->elapsed > cap && load->clock - last > (cap - seconds) / 2)
-            return fail(load, "nothing came for %.1f s; %llu messages of the round are missing", load->clock - last,
+        double silence = load->clock - last;
+        if (!load->frame_in && load->elapsed > cap && silence > PATIENCE)
+            return fail(load, "nothing came for %.1f s; %llu messages of the round are missing", silence,
                         (unsigned long long)load->left);
         if (load->frame_in) {
-            if (load->elapsed >= seconds) return all_answered(load);
+            int answered = load->elapsed >= seconds ? all_answered(load) : 0;
+            if (answered) return answered < 0 ? -1 : 0;
         } else if (!load->left) {
             load->between_rounds = 1;
             if (load->elapsed >= seconds) return 0;
             if (begin_round(load)) return -1;
-        } else if (load->elapsed >= cap) {
+        } else if (load->elapsed >= cap && silence <= (cap - seconds) / 2) {
             return 0;
         }
     }

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shutil
 import socket
-import subprocess
-import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
+
+from _compile import compiled
+from _tls import TlsSocket
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 TEXT, BINARY = 0x81, 0x82  # first byte of an unfragmented frame
 RSV1 = 0x40  # its bit for "compressed" (RFC 7692, section 6)
@@ -54,15 +56,8 @@ def client_frame(first: int, payload: bytes) -> bytes:
 
 
 def build_library() -> ctypes.CDLL:
-    """Compile `_load.c` and load it. `FileNotFoundError`, saying what to install, if there is no C compiler."""
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        raise FileNotFoundError("the load generator needs a C compiler (Debian: apt install gcc libc6-dev)")
-    source = Path(__file__).with_name("_load.c")
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder, "_load.so")
-        subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", str(target), str(source)], check=True)
-        library = ctypes.CDLL(str(target))
+    """The compiled `_load.c`. `FileNotFoundError`, saying what to install, if there is no C compiler."""
+    library = compiled("_load.c")
     handle, count, size, number, text = (
         ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t, ctypes.c_uint64, ctypes.c_char_p,
     )  # fmt: skip
@@ -71,6 +66,7 @@ def build_library() -> ctypes.CDLL:
         ("load_new", handle, [count, count]),
         ("load_free", None, [handle]),
         ("load_client", None, [handle, count, count, text, size, number, number]),
+        ("load_tls", None, [handle, count, handle, handle, handle]),
         ("load_expect", None, [handle, count, text, size]),
         ("load_rounds", None, [handle, number]),
         ("load_echo", None, [handle, size, size, count]),
@@ -131,17 +127,23 @@ class Uncompressed:
         return not answer
 
 
-def _connect(port: int, path: str, script: Script) -> tuple[socket.socket, bytes]:
-    """Open one WebSocket; the socket and what came after the head of the answer."""
-    offer = f"Sec-WebSocket-Extensions: {script.offer}\r\n" if script.offer else ""
-    connection = socket.create_connection(("127.0.0.1", port), timeout=CONNECT_TIMEOUT)
-    # What every WebSocket client does, browsers too; without it Nagle's algorithm would be what is measured.
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.sendall(
+def upgrade_request(port: int, path: str, offer: str = "") -> bytes:
+    """What a client asks for."""
+    extensions = f"Sec-WebSocket-Extensions: {offer}\r\n" if offer else ""
+    return (
         b"GET %b HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Key: %b\r\nSec-WebSocket-Version: 13\r\n%b\r\n"
-        % (path.encode("ascii"), port, KEY, offer.encode("ascii"))
+        % (path.encode("ascii"), port, KEY, extensions.encode("ascii"))
     )
+
+
+def _connect(port: int, path: str, script: Script, *, tls: bool) -> tuple[socket.socket | TlsSocket, bytes]:
+    """Open one WebSocket; the socket and what came after the head of the answer."""
+    plain = socket.create_connection(("127.0.0.1", port), timeout=CONNECT_TIMEOUT)
+    # What every WebSocket client does, browsers too; without it Nagle's algorithm would be what is measured.
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection = TlsSocket(plain) if tls else plain
+    connection.sendall(upgrade_request(port, path, script.offer))
     received = b""
     while b"\r\n\r\n" not in received:
         data = connection.recv(4096)
@@ -160,27 +162,40 @@ def _connect(port: int, path: str, script: Script) -> tuple[socket.socket, bytes
 class Clients:
     """All clients of one round, connected; a context manager that closes them."""
 
-    def __init__(self, library: ctypes.CDLL, port: int, script: Script) -> None:
+    def __init__(
+        self,
+        library: ctypes.CDLL,
+        port: int,
+        script: Script,
+        *,
+        tls: bool = False,
+        opened: Sequence[socket.socket] | None = None,
+    ) -> None:
+        """Open them all, or take over those that were `opened` already."""
         self._library = library
         self._script = script
-        self._sockets: list[socket.socket] = []
+        self._tls = tls
+        self._sockets: list[socket.socket | TlsSocket] = list(opened or ())
         self._load: int | None = None
         try:
-            started = [self._open(port, path) for path in script.paths]
+            started = [self._open(port, path) for path in script.paths] if opened is None else [b""] * len(opened)
             for connection, rest in zip(self._sockets, started, strict=True):
                 self._await_greeting(connection, rest)
                 connection.settimeout(0)
-            self._load = script.load(library, [connection.fileno() for connection in self._sockets])
+            load = self._load = script.load(library, [connection.fileno() for connection in self._sockets])
+            for index, connection in enumerate(self._sockets):
+                if isinstance(connection, TlsSocket):
+                    connection.hand_over(library, load, index)
         except BaseException:
             self.close()
             raise
 
     def _open(self, port: int, path: str) -> bytes:
-        connection, rest = _connect(port, path, self._script)
+        connection, rest = _connect(port, path, self._script, tls=self._tls)
         self._sockets.append(connection)
         return rest
 
-    def _await_greeting(self, connection: socket.socket, received: bytes) -> None:
+    def _await_greeting(self, connection: socket.socket | TlsSocket, received: bytes) -> None:
         greeting = self._script.greeting
         while len(received) < len(greeting):
             data = connection.recv(len(greeting) - len(received))

@@ -127,7 +127,12 @@ ALL = (
     Peer("trio_bunws", "**trio_bunws**", bunws),
     Peer("bun", "Bun", _bun),
     Peer("ws", "Node ws", _ws),
-    Peer("picows", "picows (uvloop)", partial(_python, "picows_server.py", ("picows", "uvloop"))),
+    Peer("picows", "picows (asyncio)", partial(_python, "picows_server.py", ("picows",))),
+    Peer("picows-uvloop", "picows (uvloop)", partial(_python, "picows_server.py", ("picows", "uvloop"), "--uvloop")),
+    Peer("aiohttp", "aiohttp (asyncio)", partial(_python, "aiohttp_server.py", ("aiohttp",))),
+    Peer(
+        "aiohttp-uvloop", "aiohttp (uvloop)", partial(_python, "aiohttp_server.py", ("aiohttp", "uvloop"), "--uvloop")
+    ),
     Peer("websockets", "websockets (asyncio)", partial(_python, "websockets_asyncio_server.py", ("websockets",))),
     Peer(
         "websockets-uvloop",

@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING
 from _peers import BASELINE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Collection, Sequence
 
-    from _bench import Result, Settings, Workload
+    from _bench import Result, Sample, Settings, Workload
 
 # Above this share of a core taken by others, the numbers say more about them.
 NOISE = 0.1
 MILLION = 1_000_000
 SMALL_RATIO = 0.1
-KIB = 1024
 
 
 def _quantity(rate: float) -> str:
@@ -46,56 +45,60 @@ def baseline_rate(results: Sequence[Result]) -> float | None:
     return None
 
 
-def _row(result: Result, baseline: float | None, *, compressed: bool) -> list[str]:
-    others = [""] * (6 if compressed else 4)
+def _row(result: Result, baseline: float | None, columns: Collection[Callable[[Sample], float]]) -> list[str]:
+    others = [""] * (4 + len(columns))
     if result.missing:
         return [result.peer.title, f"missing: {result.missing}", *others]
     if result.failed:
         return [result.peer.title, f"FAILED: {result.failed}", *others]
     rates = [sample.rate for sample in result.samples]
     valid = all(sample.is_valid for sample in result.samples)
-    row = [
+    return [
         result.peer.title,
         _quantity(_rate(result)) + ("" if valid else " (not valid)"),
         f"{_quantity(min(rates))} - {_quantity(max(rates))}",
         _ratio(_rate(result) / baseline) if baseline else "no Bun",
         f"{median(sample.server_share for sample in result.samples):.0%}",
         f"{median(sample.load_share for sample in result.samples):.0%}",
+        *(f"{median(map(column, result.samples)):,.1f}" for column in columns),
     ]
-    if compressed:
-        row += [
-            f"{median(sample.frame_size for sample in result.samples):,.0f}",
-            f"{median(sample.loaded_memory for sample in result.samples) / KIB:,.1f}",
-        ]
-    return row
+
+
+def invalid(results: Sequence[Result]) -> list[str]:
+    """Which numbers of a workload are not to be believed."""
+    return [
+        f"{result.peer.name}: NOT VALID: the load generator was busy all the time and the server was not; "
+        "the number is the generator's."
+        for result in results
+        if not all(sample.is_valid for sample in result.samples)
+    ]
+
+
+def taken_by_others(samples: Sequence[Sample]) -> str:
+    """What others took of both cores meanwhile, if it was too much."""
+    if not samples:
+        return ""
+    on_server = median(sample.server_core_others for sample in samples)
+    on_load = median(sample.load_core_others for sample in samples)
+    if max(on_server, on_load) <= NOISE:
+        return ""
+    return (
+        f"meanwhile others took {on_server:.0%} of the server's core and {on_load:.0%} of the generator's; "
+        "repeat on an idle machine."
+    )
 
 
 def _notes(results: Sequence[Result]) -> list[str]:
-    notes: list[str] = []
-    for result in results:
-        if not all(sample.is_valid for sample in result.samples):
-            notes.append(
-                f"{result.peer.name}: NOT VALID: the load generator was busy all the time and the server was not; "
-                "the number is the generator's."
-            )
-        if not result.samples:
-            continue
-        on_server = median(sample.server_core_others for sample in result.samples)
-        on_load = median(sample.load_core_others for sample in result.samples)
-        if max(on_server, on_load) > NOISE:
-            notes.append(
-                f"{result.peer.name}: meanwhile others took {on_server:.0%} of the server's core and {on_load:.0%} of "
-                "the generator's; repeat on an idle machine."
-            )
-    return notes
+    noise = ((result.peer.name, taken_by_others(result.samples)) for result in results)
+    return invalid(results) + [f"{name}: {text}" for name, text in noise if text]
 
 
 def table(workload: Workload, results: Sequence[Result], settings: Settings) -> str:
     """One workload as Markdown."""
     baseline = baseline_rate(results)
-    head = ["server", "messages/s", "min - max", "ratio to Bun", "server CPU", "generator CPU"]
-    if workload.compressed:
-        head += ["bytes/message", "KiB/connection"]
+    head = ["server", workload.unit, "min - max", "ratio to Bun", "server CPU", "generator CPU"]
+    columns = workload.columns()
+    head += columns
     lines = [
         f"### {workload.title}",
         "",
@@ -107,7 +110,7 @@ def table(workload: Workload, results: Sequence[Result], settings: Settings) -> 
         "| " + " | ".join(head) + " |",
         "|---" + "|---:" * (len(head) - 1) + "|",
     ]
-    lines += ["| " + " | ".join(_row(result, baseline, compressed=workload.compressed)) + " |" for result in results]
+    lines += ["| " + " | ".join(_row(result, baseline, columns.values())) + " |" for result in results]
     lines += ["", *(f"- {note}" for note in _notes(results))]
     return "\n".join(lines).rstrip() + "\n"
 

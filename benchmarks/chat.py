@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING
 from _bench import Workload
 from _command import parser, positive, run
 from _load import TEXT, Uncompressed, client_frame, server_frame
+from _tls import certificate
 
 if TYPE_CHECKING:
     import ctypes
 
 BURST = 1600
+TLS_PEERS = ("trio_bunws", "bun")
 # Fifty strings, repeated: lengths and order of lengths are those of Bun's client.
 SHORT = ("owl", "aardvark", "walrus", "donkey", "hen", "koala", "budgerigar", "woodpecker")
 TITLE, QUESTION, PLACE = "Good day to you", "Who has seen my other shoe?!", "when is the next tram?"
@@ -59,6 +61,16 @@ class Chat(Uncompressed):
         return load
 
 
+def workload(clients: int, burst: int, pem: str = "") -> Workload:
+    """With the path of a PEM file: over TLS."""
+    return Workload(
+        f"Chat, {clients} clients, bursts of {burst:,}" + (", TLS" if pem else ""),
+        ("chat", str(clients), *(("--tls", pem) if pem else ())),
+        Chat(clients, burst),
+        tls=bool(pem),
+    )
+
+
 def main() -> int:
     """Read the command line, measure, and return the exit code."""
     arguments = parser(str(__doc__))
@@ -68,16 +80,16 @@ def main() -> int:
     arguments.add_argument(
         "--burst", type=positive, default=BURST, help="messages per client and round (default: %(default)s)"
     )
+    arguments.add_argument("--tls", action="store_true", help=f"over TLS; only {' and '.join(TLS_PEERS)} are compared")
     options = arguments.parse_args()
-    workloads = [
-        Workload(
-            f"Chat, {clients} clients, bursts of {options.burst:,}",
-            ("chat", str(clients)),
-            Chat(clients, options.burst),
-        )
-        for clients in options.clients
-    ]
-    return run(options, workloads)
+    if not options.tls:
+        return run(options, [workload(clients, options.burst) for clients in options.clients])
+    options.peers = [peer for peer in options.peers if peer.name in TLS_PEERS]
+    try:
+        with certificate() as pem:
+            return run(options, [workload(clients, options.burst, pem) for clients in options.clients])
+    except FileNotFoundError as reason:
+        sys.exit(str(reason))
 
 
 if __name__ == "__main__":

@@ -50,6 +50,15 @@ class Echo(Uncompressed):
         return load
 
 
+def workload(clients: int, size: int, in_flight: int, *, text: bool = False) -> Workload:
+    kind = "text" if text else "binary"
+    return Workload(
+        f"Echo, {clients} clients, {size:,} bytes ({kind}), {in_flight} in flight",
+        ("echo",),
+        Echo(clients, size, in_flight, text=text),
+    )
+
+
 def main() -> int:
     """Read the command line, measure, and return the exit code."""
     arguments = parser(str(__doc__))
@@ -60,16 +69,10 @@ def main() -> int:
     )
     arguments.add_argument("--text", action="store_true", help="text messages instead of binary ones")
     options = arguments.parse_args()
-    kind = "text" if options.text else "binary"
-    workloads = [
-        Workload(
-            f"Echo, {options.clients} clients, {options.size:,} bytes ({kind}), {in_flight} in flight",
-            ("echo",),
-            Echo(options.clients, options.size, in_flight, text=options.text),
-        )
-        for in_flight in options.in_flight
-    ]
-    return run(options, workloads)
+    return run(
+        options,
+        [workload(options.clients, options.size, number, text=options.text) for number in options.in_flight],
+    )
 
 
 if __name__ == "__main__":

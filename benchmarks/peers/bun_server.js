@@ -1,7 +1,9 @@
 // Bun's own server, as in bench/websocket-server/chat-server.bun.js of its repository: native topics, publish to
 // self; compressed only for `fanout`. Started by the benchmarks with `chat CLIENTS`, `echo` or
-// `fanout CLIENTS COMPRESSOR`; prints its port.
+// `fanout CLIENTS COMPRESSOR`, then perhaps `--tls` and a PEM file with key and certificate; prints its port.
+const { readFileSync } = require("node:fs");
 const [work, count, compressor] = process.argv.slice(2);
+const pem = process.argv.includes("--tls") ? readFileSync(process.argv[process.argv.indexOf("--tls") + 1]) : undefined;
 let missing = Number(count);
 
 const chat = {
@@ -38,6 +40,7 @@ const fanout = {
 const server = Bun.serve({
   hostname: "127.0.0.1",
   port: 0,
+  tls: pem && { key: pem, cert: pem },
   fetch(request, server) {
     const name = new URL(request.url).searchParams.get("name");
     if (!server.upgrade(request, { data: { name } })) return new Response("WebSockets only", { status: 400 });

@@ -1,10 +1,12 @@
 """trio_bunws, written as its README teaches: `def` handlers, a topic, `publish_to_self`.
 
-Started by the benchmarks with `chat CLIENTS`, `echo` or `fanout CLIENTS COMPRESSOR`; prints its port.
+Started by the benchmarks with `chat CLIENTS`, `echo` or `fanout CLIENTS COMPRESSOR`, then perhaps `--tls` and a PEM
+file with key and certificate; prints its port.
 """
 
 from __future__ import annotations
 
+import ssl
 import sys
 from functools import partial
 from typing import cast
@@ -73,7 +75,7 @@ def fanout(clients: int, compressor: Compressor) -> WebSocketHandler[str]:
 
 def handler() -> WebSocketHandler[str]:
     match sys.argv[1:]:
-        case ["chat", clients]:
+        case ["chat", clients, *_]:
             return chat(int(clients))
         case ["fanout", clients, compressor]:
             return fanout(int(clients), cast("Compressor", compressor))
@@ -81,9 +83,17 @@ def handler() -> WebSocketHandler[str]:
             return echo()
 
 
+def tls() -> ssl.SSLContext | None:
+    if "--tls" not in sys.argv:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(sys.argv[sys.argv.index("--tls") + 1])
+    return context
+
+
 async def main() -> None:
     async with trio.open_nursery() as nursery:
-        server: Server[str] = await nursery.start(partial(serve, fetch, handler(), port=0))
+        server: Server[str] = await nursery.start(partial(serve, fetch, handler(), port=0, tls=tls()))
         print(server.port, flush=True)
 
 

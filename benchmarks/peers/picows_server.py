@@ -1,4 +1,4 @@
-"""picows' core API on uvloop, as its README and its broadcast example have it; it has no compression.
+"""picows' core API, as its README and its broadcast example have it, on uvloop if `--uvloop`; no compression.
 
 The chat encodes a message once; the echo sends the frame's memoryview back without copying it to Python. Started by
 the benchmarks with `chat CLIENTS` or `echo`; prints its port.
@@ -6,10 +6,10 @@ the benchmarks with `chat CLIENTS` or `echo`; prints its port.
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from urllib.parse import parse_qs, urlsplit
 
-import uvloop
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest, ws_create_server
 
 transports: list[WSTransport] = []
@@ -62,4 +62,9 @@ async def main() -> None:
     await server.serve_forever()
 
 
-uvloop.run(main())
+if "--uvloop" in sys.argv:
+    import uvloop
+
+    uvloop.run(main())
+else:
+    asyncio.run(main())
