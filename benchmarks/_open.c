@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,23 +28,26 @@ static double now(void) {
     return t.tv_sec + t.tv_nsec * 1e-9;
 }
 
-static int begin(int epoll, struct attempt *a, const struct sockaddr_in *address) {
-    a->is_sent = 0;
+/* One event, then silence: what a server sends to a socket that is open already is not looked at. */
+static int watch(int epoll, struct attempt *a, int operation, uint32_t events) {
+    struct epoll_event event = {.events = events | EPOLLONESHOT, .data.ptr = a};
+    return epoll_ctl(epoll, operation, a->fd, &event);
+}
+
+/* Sends the request, which always fits. On loopback a socket is connected at once, mostly. */
+static int ask(int epoll, struct attempt *a, const char *request, size_t length, int operation) {
+    ssize_t n = send(a->fd, request, length, MSG_NOSIGNAL);
+    a->is_sent = n == (ssize_t)length;
+    if (!a->is_sent && (n >= 0 || (errno != EAGAIN && errno != ENOTCONN))) return -1;
+    return watch(epoll, a, operation, a->is_sent ? EPOLLIN : EPOLLOUT);
+}
+
+static int begin(int epoll, struct attempt *a, const struct sockaddr_in *address, const char *request, size_t length) {
     a->length = 0;
     a->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (a->fd < 0) return -1;
     if (connect(a->fd, (const struct sockaddr *)address, sizeof *address) && errno != EINPROGRESS) return -1;
-    struct epoll_event event = {.events = EPOLLOUT, .data.ptr = a};
-    return epoll_ctl(epoll, EPOLL_CTL_ADD, a->fd, &event);
-}
-
-/* Connected: sends the request, which always fits. */
-static int ask(int epoll, struct attempt *a, const char *request) {
-    size_t length = strlen(request);
-    if (send(a->fd, request, length, MSG_NOSIGNAL) != (ssize_t)length) return -1;
-    a->is_sent = 1;
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = a};
-    return epoll_ctl(epoll, EPOLL_CTL_MOD, a->fd, &event);
+    return ask(epoll, a, request, length, EPOLL_CTL_ADD);
 }
 
 /* 1: upgraded; 0: the answer is not complete; -1: it is wrong. */
@@ -68,9 +72,10 @@ double open_many(int port, const char *request, const char *accept, int count, i
     struct epoll_event events[MAX_EVENTS];
     int epoll = epoll_create1(EPOLL_CLOEXEC), begun = 0, done = 0;
     double start = now(), elapsed = 0;
+    size_t length = strlen(request);
     errno = 0;
     for (; begun < parallel && begun < count; begun++)
-        if (begin(epoll, &attempts[begun], &address)) goto failed;
+        if (begin(epoll, &attempts[begun], &address, request, length)) goto failed;
     while (done < count) {
         int n = epoll_wait(epoll, events, MAX_EVENTS, 100);
         elapsed = now() - start;
@@ -81,7 +86,7 @@ double open_many(int port, const char *request, const char *accept, int count, i
         for (int i = 0; i < n; i++) {
             struct attempt *a = events[i].data.ptr;
             if (!a->is_sent) {
-                if (ask(epoll, a, request)) goto failed;
+                if (ask(epoll, a, request, length, EPOLL_CTL_MOD)) goto failed;
                 continue;
             }
             int result = answered(a, accept);
@@ -90,12 +95,14 @@ double open_many(int port, const char *request, const char *accept, int count, i
                          (int)a->length, a->head, strerror(errno));
                 goto end;
             }
-            if (!result) continue;
-            if (epoll_ctl(epoll, EPOLL_CTL_DEL, a->fd, NULL)) goto failed;
+            if (!result) {
+                if (watch(epoll, a, EPOLL_CTL_MOD, EPOLLIN)) goto failed;
+                continue;
+            }
             fds[done++] = a->fd;
             a->fd = 0;
             if (begun < count) {
-                if (begin(epoll, a, &address)) goto failed;
+                if (begin(epoll, a, &address, request, length)) goto failed;
                 begun++;
             }
         }

@@ -1,8 +1,9 @@
 """Connections: how many per second are accepted and upgraded, and how much memory does one take that does nothing?
 
 64 handshakes are on the way at a time, each on a new connection; every answer is checked, and the connections stay
-open. What is measured are 5,000 after the first 500. Their memory is what the server's resident memory has grown from
-before them to a second after them. Then every one of them must echo a message, which shows that all are there.
+open. The rate is that of 5,000 after the first 500, which are the warm-up. Memory is what the server's resident memory
+has grown from before the first of all to a second after the last, by all 5,500. Then every one of the 5,000 must echo a
+message, which shows that all are there.
 """
 
 from __future__ import annotations
@@ -89,10 +90,10 @@ class Connections(Workload):
         """See `Workload`; the settings' times do not matter here."""
         count = len(self.script.paths)
         with running_server(found, self.arguments, settings) as (pid, port):
+            time.sleep(SETTLE)
+            alone = memory(pid)
             sockets, _ = _open(port, FIRST)
             try:
-                time.sleep(SETTLE)
-                alone = memory(pid)
                 cpu, before = time.process_time(), cpu_seconds(pid, settings)
                 measured, elapsed = _open(port, count)
                 cpu, after = time.process_time() - cpu, cpu_seconds(pid, settings)
@@ -116,8 +117,8 @@ class Connections(Workload):
             server_core_others=max(0.0, server_core - server) / elapsed,
             load_core_others=max(0.0, load_core - cpu) / elapsed,
             frame_size=0.0,
-            opened_memory=(opened - alone) / count,
-            loaded_memory=(loaded - alone) / count,
+            opened_memory=(opened - alone) / (FIRST + count),
+            loaded_memory=(loaded - alone) / (FIRST + count),
         )
 
 

@@ -33,7 +33,6 @@ IDLE_PEERS = ("bun", "ws", "websockets", "trio-websocket", "picows", "aiohttp")
 ACCEPTING = ("bun", "ws", "websockets", "aiohttp")
 SUBSCRIBERS = (10, 100, 1000, 10_000)
 MOST_MEMORY = 8.5
-# A subscriber among 10,000 may cost so much more than one among 1,000: the processor's caches have an end.
 MOST_GROWTH = 1.5
 QUICK = {"rounds": 1, "seconds": 0.4, "warmup": 0.2, "count": 1000}
 
@@ -119,7 +118,21 @@ def main() -> int:
         print(f"- {remark}")
     print("\n" + versions(_seen(tables)))
     write_json(options, tables, settings)
-    return exit_code(results for _, results in tables)
+    barred = _barred(lines)
+    return exit_code(
+        [result for result in results if (workload.title, result.peer.name) in barred] for workload, results in tables
+    )
+
+
+def _barred(lines: Sequence[Line]) -> set[tuple[str, str]]:
+    """The workloads and servers that a bar needs; what is shown for comparison only may be wrong."""
+    needed: set[tuple[str, str]] = set()
+    for line in lines:
+        if isinstance(line, Bar) and line.ratio is not None:
+            needed.update((line.workload.title, name) for name in (OURS, *line.peers))
+        elif isinstance(line, (Limit, Linear)):
+            needed.add((line.workload.title, OURS))
+    return needed
 
 
 def _is_wanted(line: Line, words: Sequence[str]) -> bool:
