@@ -156,8 +156,10 @@ def _bar_row(bar: Bar, results: Sequence[Result]) -> list[str]:
     name = bar.name or bar.workload.title
     mine, others = _usable(results, [OURS]), _usable(results, bar.peers)
     lacking = _lacking(results, [OURS, *bar.peers])
-    if not mine or not others:
+    if not mine:
         return _incomplete(name, lacking)
+    if not others:
+        return [name, _spread(bar.quantity, mine[0]), lacking or "not measured", *[""] * (len(HEAD) - 3)]
     ours, best = mine[0], _best(bar.quantity, others)
     ratio = _median(bar.quantity, ours) / _median(bar.quantity, best)
     rounds = [one / other for one, other in zip(_values(bar.quantity, ours), _values(bar.quantity, best), strict=False)]
