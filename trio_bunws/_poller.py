@@ -194,7 +194,7 @@ class Watch:
         served.append(reader)
         try:
             self._refused = not self._context.run(reader.absorb, data)
-        except BaseException as exc:  # noqa: BLE001  # it goes to the reader's own task, whatever it is
+        except BaseException as exc:  # noqa: BLE001, ASYNC103  # it goes to the reader's own task, whatever it is
             self._failure = exc
         if self._refused or self._failure is not None:
             self._wake()
