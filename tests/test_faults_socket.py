@@ -71,7 +71,7 @@ async def send_quietly(peer: RawPeer, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("number", ERRORS, ids=errno.errorcode.get)
-@pytest.mark.parametrize("method", ["send", "recv"])
+@pytest.mark.parametrize("method", ["send", "recv_into"])
 async def test_an_error_of_a_websocket_s_socket_is_a_lost_connection(method: str, number: int) -> None:
     watch = Watch()
     async with open_server(watch.fetch, watch.handler(), port=0, limits=LIMITS) as server:
@@ -143,7 +143,7 @@ async def test_an_error_of_a_send_to_one_subscriber_costs_the_others_nothing(num
 
 
 @pytest.mark.parametrize("number", ERRORS, ids=errno.errorcode.get)
-@pytest.mark.parametrize("method", ["send", "recv"])
+@pytest.mark.parametrize("method", ["send", "recv_into"])
 @pytest.mark.parametrize(
     "request_", [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", RawPeer.request()], ids=["request", "handshake"]
 )

@@ -240,12 +240,13 @@ class OddSocket:
     def fileno(self) -> int:
         return self._real.fileno()
 
-    def recv(self, size: int) -> bytes:
-        self._real.recv(size)
+    def recv_into(self, buffer: memoryview) -> int:
+        self._real.recv_into(buffer)
         read = self._reads.pop(0)
         if isinstance(read, OSError):
             raise read
-        return read
+        buffer[: len(read)] = read
+        return len(read)
 
 
 def odd(pair: Pair, poller: Poller, *reads: bytes | OSError) -> None:

@@ -39,14 +39,15 @@ class Reader(Protocol):
 class Poller:
     """The sockets of one server."""
 
-    __slots__ = ("_epoll", "_more", "_served", "_watches")
+    __slots__ = ("_buffer", "_epoll", "_more", "_watches", "served")
 
     def __init__(self) -> None:
         self._epoll: Final = select.epoll()
+        self._buffer: Final = memoryview(bytearray(READ_SIZE))
         self._watches: Final[dict[int, Watch]] = {}
         self._more: list[Watch] = []
         """Those of the last turn that have more to read than one read took."""
-        self._served: Final[list[Reader]] = []
+        self.served: Final[list[Reader]] = []
         """Those whose answers are still to be written."""
 
     def watch(self, sock: socket.socket) -> Watch:
@@ -56,6 +57,14 @@ class Poller:
         watch = self._watches[sock.fileno()] = Watch(self, sock)
         self._epoll.register(sock, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
         return watch
+
+    def read(self, sock: socket.socket) -> bytes:
+        """Read once, at most `READ_SIZE`; raises as `socket.recv` does.
+
+        It reads into one buffer for all: `recv` would allocate 64 KiB for each read and leave a hole behind whatever
+        is kept of it, by which a busy server would grow.
+        """
+        return self._buffer[: sock.recv_into(self._buffer)].tobytes()
 
     def forget(self, sock: socket.socket) -> None:
         """Unregister a socket."""
@@ -81,7 +90,7 @@ class Poller:
         began = trio.current_time()
         while ready := self._ready():
             for watch in ready:
-                if watch.serve(self._served):
+                if watch.serve(self):
                     self._more.append(watch)
                 if trio.current_time() - began >= TURN:
                     self._flush()
@@ -103,9 +112,9 @@ class Poller:
 
     def _flush(self) -> None:
         """Write the answers to all that was read, after the last of it: their peers have slept long enough by then."""
-        for reader in self._served:
+        for reader in self.served:
             reader.flush()
-        self._served.clear()
+        self.served.clear()
 
 
 def make_poller() -> Poller | None:
@@ -167,8 +176,8 @@ class Watch:
         if task is not None:
             trio.lowlevel.reschedule(task)
 
-    def serve(self, served: list[Reader]) -> bool:
-        """Read once for the reader that waits, and add it to `served`; or wake the task that waits without one.
+    def serve(self, poller: Poller) -> bool:
+        """Read once for the reader that waits, who is to be flushed; or wake the task that waits without one.
 
         True: there may be more to read.
         """
@@ -177,7 +186,7 @@ class Watch:
             self._wake()
             return False
         try:
-            data = self._socket.recv(READ_SIZE)
+            data = poller.read(self._socket)
         except BlockingIOError:
             self.ready = False
             return False
@@ -191,7 +200,7 @@ class Watch:
             return False
         self.ready = len(data) == READ_SIZE
         assert self._context is not None  # set with the reader
-        served.append(reader)
+        poller.served.append(reader)
         try:
             self._refused = not self._context.run(reader.absorb, data)
         except BaseException as exc:  # noqa: BLE001, ASYNC103  # it goes to the reader's own task, whatever it is

@@ -155,7 +155,7 @@ class SocketTransport(Transport):
     def _read(self) -> bytes | None:
         """Read once; `None`: there is nothing to read yet."""
         try:
-            data = self._socket.recv(READ_SIZE)
+            data = self._socket.recv(READ_SIZE) if self._poller is None else self._poller.read(self._socket)
         except BlockingIOError:
             data = None
         except OSError as exc:
