@@ -687,6 +687,17 @@ def test_18_short_compressed_fragments_declare_no_more_than_a_long_one_may() -> 
     assert failure_code(run + frame(CONTINUATION, b"\x00\x00\x00\xff\xff"), codec=inflating(limit=512)) == 1009
 
 
+def test_18_plain_fragments_after_a_compressed_message_have_no_more_room_than_others() -> None:
+    data = Deflater(15, takeover=False).compress(b"hello")
+    before = frame(RSV1 | BINARY, data[:2]) + frame(FIN, data[2:])
+    assert decode(before + frame(BINARY, b"x" * 40) + frame(FIN, b"x" * 24), codec=inflating(limit=64))[1:] == [
+        b"x" * 64
+    ]
+    codec = inflating(limit=64)
+    assert decode(before, codec=codec) == [b"hello"]
+    assert failure_code(frame(BINARY, b"x" * 40) + frame(FIN, b"x" * 25), codec=codec) == 1009
+
+
 def test_33_a_lower_limit_holds_from_the_next_compressed_frame_on() -> None:
     data = Deflater(15, takeover=False).compress(bytes(100))
     codec = inflating(limit=100)

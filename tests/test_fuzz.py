@@ -91,15 +91,20 @@ def test_a_codec_that_raises_is_noticed() -> None:
 
 def test_a_codec_that_refuses_what_wsproto_takes_is_noticed() -> None:
     with mock.patch("trio_bunws._wire.closing.is_valid_close_code", return_value=False):
-        assert broken_by("codec") == ["control", "control_unmasked"]
+        assert broken_by("codec") == ["compressed", "control", "control_unmasked"]
 
 
 def test_a_codec_without_limits_is_noticed() -> None:
     def unlimited(kind: codec.Kind) -> Codec:
-        return Codec(NO_LIMIT, NO_LIMIT, client=kind.client)
+        return Codec(NO_LIMIT, NO_LIMIT, client=kind.client, inflater=kind.inflater())
 
     with mock.patch.object(codec.Kind, "codec", unlimited):
-        assert broken_by("codec") == ["fragments_too_long", "too_long"]
+        assert broken_by("codec") == [
+            "compressed_then_plain_fragments_too_long",
+            "compressed_too_long",
+            "fragments_too_long",
+            "too_long",
+        ]
 
 
 def test_a_request_that_ends_elsewhere_for_h11_is_noticed() -> None:
