@@ -124,7 +124,9 @@ def compare_with_wsproto(kind: Kind, stream: bytes, events: list[Event]) -> None
         case Close(code=1014):
             assert missed == [Failure(1002, "")]
         case Failure(code=1002):
-            assert not missed, "a failure of ours alone"
+            # wsproto has a payload inflated before it finds that no frame may stand there.
+            inflated = kind.takeover is not None and missed == [Failure(1007, "")]
+            assert not missed or inflated, "a failure of ours alone"
         case Failure(code=1007):
             # wsproto waits for the third byte of a surrogate, during which control frames may come.
             assert not any(isinstance(event, str | bytes) for event in missed), "a failure of ours alone"
