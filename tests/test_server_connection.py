@@ -145,6 +145,10 @@ async def test_the_socket_of_an_ended_connection_still_says_what_it_knows() -> N
             await ws.start(serving)
         with pytest.raises(ConnectionClosed, match="enough"):
             ws.start_soon(trio.sleep, 1)
+        with pytest.raises(TypeError, match="start expects async_fn to be a function, not 7"):
+            await ws.start(7)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="start_soon expects async_fn to be a function, not 7"):
+            ws.start_soon(7)  # type: ignore[arg-type]
         with pytest.raises(RuntimeError, match="session"):
             await anext(ws)
         nursery.cancel_scope.cancel()

@@ -119,8 +119,10 @@ class Over:
 
     def start_soon(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> NoReturn:  # noqa: ARG002
         """Start nothing."""
+        check_callable("start_soon", "async_fn", async_fn)
         raise closed_error(self._ending)
 
     async def start(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> NoReturn:  # noqa: ARG002
         """Start nothing."""
+        check_callable("start", "async_fn", async_fn)
         raise closed_error(self._ending)
