@@ -22,6 +22,7 @@ from trio.testing import MockClock, memory_stream_pair
 from trio_bunws._listeners import (
     ACCEPT_PAUSE,
     ACCEPTS_PER_WAKE,
+    PORTS_TRIED,
     Address,
     ListeningStreams,
     accept_sockets,
@@ -377,24 +378,46 @@ async def test_without_any_address_it_cannot_listen(found: list[Found], listen_s
     assert caught.value.errno == errno.EADDRNOTAVAIL
 
 
-async def test_where_one_address_is_in_use_none_is_listened_on(
-    monkeypatch: pytest.MonkeyPatch, listen_somewhere: ListenSomewhere
+class Crowded(socket.socket):
+    """The port that was picked for the first address is in use at the second one, so many times."""
+
+    times: ClassVar[int]
+    made: ClassVar[list[socket.socket]]
+
+    def bind(self, address: object) -> None:
+        self.made.append(self)
+        host, port = cast("tuple[str, int]", address)
+        if host == ALSO_HERE[1] and len(self.made) <= 2 * self.times:
+            raise OSError(errno.EADDRINUSE, "in use")
+        super().bind((host, port))
+
+
+@pytest.fixture
+def crowded(monkeypatch: pytest.MonkeyPatch) -> type[Crowded]:
+    monkeypatch.setattr(socket, "socket", Crowded)
+    monkeypatch.setattr(Crowded, "made", [], raising=False)
+    return Crowded
+
+
+async def test_another_port_is_picked_where_the_first_is_not_free_everywhere(
+    crowded: type[Crowded], listen_somewhere: ListenSomewhere
 ) -> None:
-    made: list[socket.socket] = []
+    crowded.times = PORTS_TRIED - 1
+    places, port = await listen_somewhere(HERE, ALSO_HERE)
+    assert len(places) == 2
+    assert len(crowded.made) == 2 * PORTS_TRIED
+    assert [sock.fileno() for sock in crowded.made[:-2]] == [-1] * 2 * (PORTS_TRIED - 1)
+    assert {sock.getsockname()[1] for sock in crowded.made[-2:]} == {port}
+    await close_all(places)
 
-    class OneByOne(socket.socket):
-        """The second one finds its port in use."""
 
-        def bind(self, address: object) -> None:
-            made.append(self)
-            if len(made) == 2:
-                raise OSError(errno.EADDRINUSE, "in use")
-            super().bind(cast("tuple[str, int]", address))
-
-    monkeypatch.setattr(socket, "socket", OneByOne)
-    with pytest.raises(OSError, match="in use"):
+async def test_where_one_address_is_in_use_none_is_listened_on(
+    crowded: type[Crowded], listen_somewhere: ListenSomewhere
+) -> None:
+    crowded.times = PORTS_TRIED
+    with pytest.raises(OSError, match=r"listen on 127.0.0.2, port [1-9].*in use"):
         await listen_somewhere(HERE, ALSO_HERE)
-    assert [sock.fileno() for sock in made] == [-1, -1]
+    assert [sock.fileno() for sock in crowded.made] == [-1] * 2 * PORTS_TRIED
 
 
 class Ipv6Socket(socket.socket):
@@ -521,6 +544,15 @@ async def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
         listen_unix(path)
     assert caught.value.errno == errno.EADDRINUSE
     assert path.read_text() == "precious"
+
+
+async def test_a_socket_of_another_kind_is_shown_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "datagrams"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(path))
+        with pytest.raises(OSError, match=f"listen on '{path}': .*wrong type"):
+            listen_unix(path)
+        assert path.is_socket()
 
 
 async def test_a_path_that_is_too_long_is_shown(tmp_path: Path) -> None:

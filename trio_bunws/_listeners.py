@@ -12,7 +12,7 @@ import socket
 import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import trio
 
@@ -20,7 +20,7 @@ from trio_bunws._stream_transport import take_over
 from trio_bunws._transport import SocketTransport, harmless, own_socket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
     from typing import NoReturn
 
     from trio_bunws._transport import Transport
@@ -55,6 +55,8 @@ NOT_LISTENING: Final = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK})
 EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 UNAVAILABLE: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 """A machine without IPv6 may still name ::1 for localhost."""
+PORTS_TRIED: Final = 8
+"""Free ports tried for several addresses: one in ten is in use at the second where thousands of connections are."""
 
 
 class Address(NamedTuple):
@@ -171,6 +173,23 @@ async def listen_tcp(hostname: str, port: int, *, reuse_port: bool, scheme: str)
     if any(address[0] == "::" for *_, address in found):
         found += await trio.socket.getaddrinfo("0.0.0.0", port, type=socket.SOCK_STREAM)  # noqa: S104 - it was asked for
     addresses = dict.fromkeys((family, address) for family, _, _, _, address in found)
+    tries = 1 if port else PORTS_TRIED
+    sockets: list[socket.socket] = []
+    while not sockets:
+        tries -= 1
+        try:
+            sockets = _bind_all(addresses, port, reuse_port=reuse_port)
+        except OSError as exc:
+            # A port that is free at the first address may be in use at another.
+            if exc.errno != errno.EADDRINUSE or not tries:
+                raise
+    port = sockets[0].getsockname()[1]
+    shown = f"[{hostname}]" if ":" in hostname else hostname
+    return [ListeningSocket(sock) for sock in sockets], Address(f"{scheme}://{shown}:{port}/", hostname, port)
+
+
+def _bind_all(addresses: Iterable[tuple[int, tuple[Any, ...]]], port: int, *, reuse_port: bool) -> list[socket.socket]:
+    """Listen on those addresses that this machine has, with one port; if one of them is in use, on none."""
     sockets: list[socket.socket] = []
     unavailable: OSError | None = None
     try:
@@ -191,8 +210,7 @@ async def listen_tcp(hostname: str, port: int, *, reuse_port: bool, scheme: str)
         raise
     if unavailable is not None and not sockets:
         raise unavailable
-    shown = f"[{hostname}]" if ":" in hostname else hostname
-    return [ListeningSocket(sock) for sock in sockets], Address(f"{scheme}://{shown}:{port}/", hostname, port)
+    return sockets
 
 
 @contextmanager
@@ -227,7 +245,8 @@ def listen_unix(path: str | os.PathLike[str]) -> tuple[list[Listening], Address]
     name = os.fspath(path)
     abstract = name.startswith("\0")
     if not abstract:
-        _remove_stale(name)
+        with _named(repr(name)):
+            _remove_stale(name)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
