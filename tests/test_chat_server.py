@@ -25,6 +25,13 @@ def chat_server() -> Iterator[ChatServer]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def standing() -> Iterator[ChatServer]:
+    """Run a server for all tests that join no room there."""
+    with running_server() as server:
+        yield server
+
+
 @pytest.mark.parametrize(
     ("line", "about", "words"),
     [
@@ -143,11 +150,11 @@ def handshake(server: ChatServer, origin: str | None) -> int:
         return connection.getresponse().status
 
 
-def test_its_own_page_and_programs_may_open_the_socket_and_other_pages_may_not(server: ChatServer) -> None:
-    own = [f"http://127.0.0.1:{server.port}", f"http://localhost:{server.port}", None]
-    assert [handshake(server, origin) for origin in own] == [101, 101, 101]
-    others = ["https://evil.example", "null", "http://127.0.0.1", f"https://127.0.0.1:{server.port}"]
-    assert [handshake(server, origin) for origin in others] == [403, 403, 403, 403]
+def test_its_own_page_and_programs_may_open_the_socket_and_other_pages_may_not(standing: ChatServer) -> None:
+    own = [f"http://127.0.0.1:{standing.port}", f"http://localhost:{standing.port}", None]
+    assert [handshake(standing, origin) for origin in own] == [101, 101, 101]
+    others = ["https://evil.example", "null", "http://127.0.0.1", f"https://127.0.0.1:{standing.port}"]
+    assert [handshake(standing, origin) for origin in others] == [403, 403, 403, 403]
 
 
 def test_the_page_may_come_from_elsewhere_if_told_so() -> None:
@@ -161,8 +168,8 @@ def test_the_page_may_come_from_elsewhere_if_told_so() -> None:
     ("path", "kind"),
     [("/", "text/html"), ("/index.html", "text/html"), ("/style.css", "text/css"), ("/chat.js", "text/javascript")],
 )
-def test_the_page_is_served_with_its_type_and_its_rules(server: ChatServer, path: str, kind: str) -> None:
-    with closing(HTTPConnection("127.0.0.1", server.port)) as connection:
+def test_the_page_is_served_with_its_type_and_its_rules(standing: ChatServer, path: str, kind: str) -> None:
+    with closing(HTTPConnection("127.0.0.1", standing.port)) as connection:
         connection.request("GET", path)
         response = connection.getresponse()
         assert response.status == 200
@@ -175,7 +182,7 @@ def test_the_page_is_served_with_its_type_and_its_rules(server: ChatServer, path
 @pytest.mark.parametrize(
     ("path", "status"), [("/nothing", 404), ("/../server.py", 404), ("/%2e%2e/server.py", 404), ("/chat", 426)]
 )
-def test_whatever_else_is_asked_for_is_refused(server: ChatServer, path: str, status: int) -> None:
-    with closing(HTTPConnection("127.0.0.1", server.port)) as connection:
+def test_whatever_else_is_asked_for_is_refused(standing: ChatServer, path: str, status: int) -> None:
+    with closing(HTTPConnection("127.0.0.1", standing.port)) as connection:
         connection.request("GET", path)
         assert connection.getresponse().status == status

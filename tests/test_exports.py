@@ -11,6 +11,7 @@ import pickle
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,7 @@ def public_members(cls: type) -> dict[str, object]:
     return {name: member for name, member in vars(cls).items() if not name.startswith("_")}
 
 
+@cache
 def documented_attributes() -> set[str]:
     """List every ``Class.attribute`` of the package whose annotation is followed by a docstring."""
     found: set[str] = set()
