@@ -28,6 +28,7 @@ from trio_bunws.testing import RawPeer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trio_bunws._poller import Reader
     from trio_bunws._websocket import ServerWebSocket
 
     Socket = ServerWebSocket[Any]
@@ -412,6 +413,42 @@ async def test_a_full_inbox_stops_the_reading_of_messages_and_pings(nursery: tri
     assert (await link.peer.receive()).payload == b"3"
     await settled()
     assert log == ["a", "b", "c", "d"]
+
+
+class LateWire(Wire):
+    """A wire read by another task; the reader's own learns of a refusal only after everybody else had their turn."""
+
+    async def pump(self, reader: Reader) -> bool:
+        data = await self.receive()
+        refused = bool(data) and not reader.absorb(data)
+        reader.flush()
+        await trio.testing.wait_all_tasks_blocked()
+        return refused or (bool(data) and await self.pump(reader))
+
+
+@pytest.mark.parametrize("how", ["room", "resume"])
+async def test_a_hold_that_is_over_before_its_task_has_its_turn_holds_nothing(how: str, nursery: trio.Nursery) -> None:
+    log = Log()
+
+    async def message(ws: Socket, message: object) -> None:
+        log.append(message)
+        await trio.lowlevel.checkpoint()
+        if how == "resume" and message == "a":
+            ws.pause()
+            ws.start_soon(resume)
+
+    async def resume() -> None:
+        link.ws.resume()
+
+    wire = LateWire()
+    link = await Surroundings(nursery, WebSocketHandler(message=message, max_inbox=1)).open(wire)
+    await link.peer.send(text("a") + text("b") + text("c") + text("d"))
+    await settled()
+    await link.peer.send(text("e"))
+    await settled()
+    assert log == ["a", "b", "c", "d", "e"]
+    await link.peer.send_close(1000)
+    await link.over.wait()
 
 
 async def test_what_would_overfill_the_inbox_waits_outside(nursery: trio.Nursery, wire: Wire) -> None:

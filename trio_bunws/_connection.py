@@ -138,6 +138,7 @@ class Connection(Generic[T, E]):
             self.flush()
             if self._wait is not None:
                 await self._wait()
+                self._listen()
                 self._wait = self._digest()
                 continue
             if self._input_over:
@@ -178,7 +179,7 @@ class Connection(Generic[T, E]):
         try:
             while not self._input_over:
                 if ws._state is OPEN and (ws._paused or dispatcher.is_full):
-                    return self._hold
+                    return self._hold()
                 if handled >= look_at:
                     if handled >= EVENTS_PER_TURN or trio.current_time() >= until:
                         return trio.lowlevel.checkpoint
@@ -192,12 +193,12 @@ class Connection(Generic[T, E]):
                         if handled >= look_at:
                             continue  # there may be more
                         if ws._paused and ws._state is OPEN:
-                            return self._hold
+                            return self._hold()
                         return trio.lowlevel.checkpoint if self._codec.begin_turn() else None
                 handled += 1
                 if not self._take(event):
                     self._pending = event
-                    return self._hold
+                    return self._hold()
             return None
         finally:
             outbox.corks -= 1
@@ -232,11 +233,10 @@ class Connection(Generic[T, E]):
         self._input_over = True
         self._dispatcher.input_ended()
 
-    async def _hold(self) -> None:
-        """Wait until a pause or a full inbox may be over. Such silence is ours, not the peer's."""
-        self._held = trio.Event()
-        await self._held.wait()
-        self._listen()
+    def _hold(self) -> Callable[[], Awaitable[None]]:
+        """Return how to wait until a pause or a full inbox may be over. Such silence is ours, not the peer's."""
+        self._held = trio.Event()  # now: the reader's own task may come to wait only after the release
+        return self._held.wait
 
     def _listen(self) -> None:
         """Let the peer's silence begin now."""
