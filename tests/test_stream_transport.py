@@ -366,10 +366,11 @@ async def secured(
     await server.aclose()
 
 
-async def test_closing_tls_over_a_socket_sends_the_end_and_waits_for_the_peer_s(
-    secured: Secured, nursery: trio.Nursery
+async def test_closing_tls_over_a_socket_sends_the_end_at_once_and_waits_for_the_peer_s(
+    secured: Secured, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     server, client = secured.server, secured.client
+    began = trio.current_time()
     await server.send_all(b"bye")
     closed = trio.Event()
 
@@ -386,6 +387,7 @@ async def test_closing_tls_over_a_socket_sends_the_end_and_waits_for_the_peer_s(
     assert await client.receive_some() == b""
     secured.sockets.peer.shutdown(socket.SHUT_WR)
     await closed.wait()
+    assert trio.current_time() == began
 
 
 async def test_closing_tls_waits_for_a_silent_peer_so_long_and_no_longer(

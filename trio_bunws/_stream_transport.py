@@ -90,8 +90,7 @@ class StreamTransport(Transport):
         if self._kernel is None or self._aborted:
             await self.aclose()
         else:
-            with suppress(OSError):  # the peer may be gone, or all be closed
-                self._kernel.socket.shutdown(socket.SHUT_WR)
+            shut_down(self._kernel)
             await trio.lowlevel.checkpoint()
 
     def abort(self) -> None:
@@ -108,7 +107,7 @@ class StreamTransport(Transport):
                 self._aborted = True
                 with trio.move_on_after(LINGER_TIME), harmless():
                     if self._kernel is not None:
-                        await self.send_eof()
+                        shut_down(self._kernel)
                         await linger(self._kernel.receive_some)
                     await self._stream.aclose()
             elif self._handed and not self._begun:
@@ -147,6 +146,12 @@ class StreamTransport(Transport):
             finally:
                 self._scopes.discard(scope)
         raise trio.ClosedResourceError(CLOSED)
+
+
+def shut_down(kernel: trio.SocketStream) -> None:
+    """Send the end of the stream."""
+    with suppress(OSError):  # the peer may be gone, or all be closed
+        kernel.socket.shutdown(socket.SHUT_WR)
 
 
 def take_over(stream: trio.abc.Stream) -> Transport:
