@@ -24,7 +24,7 @@ MAX_LINES = 400
 ROWS = (
     ("_errors", "_status", "_headers", "_topics", "_payload", "_binary_type"),
     ("_close", "_options", "_request", "_response", "_url"),
-    ("_handlers", "_origins"),
+    ("_handlers", "_origins", "_proxy"),
     (
         "_wire",
         "_wire.http",
@@ -36,17 +36,20 @@ ROWS = (
         "_wire.compression",
         "_wire.messages",
         "_wire.codec",
+        "_wire.answer",
         "_wire.opening",
+        "_wire.tunnel",
     ),
-    ("_outbox", "_transport", "_fanout", "_lane", "_tasks"),
+    ("_outbox", "_transport", "_fanout", "_lane", "_tasks", "_client_events", "_keep_alive"),
     ("_hub", "_liveness", "_poller", "_http_stream", "_stream_transport", "_admission"),
     ("_listeners", "_connect"),
     ("_endpoint", "_engine", "_dispatch", "_reception"),
-    ("_websocket", "_app_tasks", "_connection", "_client_endpoint", "_client_options"),
+    ("_websocket", "_app_tasks", "_connection", "_client_endpoint", "_client_options", "_announcer"),
     ("_server_connection", "_client_connection"),
-    ("_server",),
+    ("_server", "_client_life"),
     ("_session",),
     ("_serve", "_client"),
+    ("_reconnect",),
     ("testing._memory", "testing._raw_peer"),
     ("testing._faults", "testing._pair"),
     ("testing",),
@@ -56,8 +59,8 @@ WIRE_ROW = 4
 WIRE_ROWS = (
     ("_wire.http", "_wire.events", "_wire.frames", "_wire.deflate"),
     ("_wire.compression", "_wire.closing"),
-    ("_wire.upgrade", "_wire.messages"),
-    ("_wire.codec", "_wire.opening"),
+    ("_wire.upgrade", "_wire.messages", "_wire.answer"),
+    ("_wire.codec", "_wire.opening", "_wire.tunnel"),
 )
 
 PROTOCOL_LIBRARIES = {"h11", "wsproto"}

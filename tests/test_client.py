@@ -11,12 +11,16 @@ import pytest
 import trio
 import trio.testing
 import trustme
+from by_hand import URL, ByHand, by_hand, opened
 
 from trio_bunws import (
+    CloseEvent,
     CloseInfo,
     ConnectionClosed,
     HandshakeError,
+    MessageEvent,
     MessageSent,
+    OpenEvent,
     ReadyState,
     RemoteProtocolError,
     Request,
@@ -28,18 +32,16 @@ from trio_bunws import (
     open_server,
 )
 from trio_bunws._close import CloseFrame
-from trio_bunws._wire.http import RequestHead
-from trio_bunws._wire.upgrade import accept_token
 from trio_bunws.testing import Frame, MemoryListener, RawPeer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
+    from pathlib import Path
 
     from trio.testing import MockClock
 
     Fetch = Callable[[Request, Server[None]], Response | None]
 
-URL = "ws://server.test/"
 Handler = WebSocketHandler[None]
 
 
@@ -70,61 +72,6 @@ async def served(handler: Handler | None = None, fetch: Fetch | None = None) -> 
     handler = handler.on_open(place.sockets.append).on_close(closed)
     async with open_server(fetch, handler, listeners=[place.listener]):
         yield place
-
-
-class ByHand:
-    """A server of which every byte is the test's."""
-
-    def __init__(self, stream: trio.abc.Stream) -> None:
-        self.peer = RawPeer(stream)
-        """Its end; what it receives are a client's masked frames."""
-        self.request = b""
-        self.closed_with = (0, "")
-
-    async def answer(self, *fields: str, rest: bytes = b"") -> None:
-        """Read the request, and accept it."""
-        self.request = await self.peer.receive_until(b"\r\n\r\n")
-        accept = accept_token(RequestHead(self.request).single[b"sec-websocket-key"]).decode()
-        lines = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"]
-        lines += [f"Sec-WebSocket-Accept: {accept}", *fields, "", ""]
-        await self.peer.send("\r\n".join(lines).encode() + rest)
-
-    async def frame(self) -> Frame:
-        """Receive a frame, which must be masked."""
-        first, second = await self.peer.receive_exactly(2)
-        assert second & 0x80
-        assert second & 0x7F < 126
-        key = await self.peer.receive_exactly(4)
-        masked = await self.peer.receive_exactly(second & 0x7F)
-        return Frame(first & 0x0F, bytes(byte ^ key[at % 4] for at, byte in enumerate(masked)))
-
-    async def answer_and_close(self) -> None:
-        """Accept, and answer the client's Close."""
-        await self.answer()
-        self.closed_with = (await self.frame()).close
-        await self.send(8)
-
-    async def send(self, opcode: int, payload: bytes = b"") -> None:
-        await self.peer.send(RawPeer.frame(opcode, payload, mask=None))
-
-
-@asynccontextmanager
-async def by_hand(**options: Any) -> AsyncGenerator[tuple[WebSocket, ByHand]]:
-    """Yield a client that is not open yet, and its server."""
-    ours, servers = trio.testing.memory_stream_pair()
-    yield WebSocket(URL, stream=ours, **options), ByHand(servers)
-    await servers.aclose()
-
-
-@asynccontextmanager
-async def opened(**options: Any) -> AsyncGenerator[tuple[WebSocket, ByHand]]:
-    """Yield an open client and its server; the server answers the Close with which the block ends."""
-    async with by_hand(**options) as (ws, server), trio.open_nursery() as nursery:
-        nursery.start_soon(server.answer)
-        async with ws:
-            yield ws, server
-            if ws.ready_state is ReadyState.OPEN:
-                nursery.start_soon(server.send, 8)
 
 
 # Opening
@@ -246,7 +193,7 @@ async def test_it_is_entered_once() -> None:
 
 async def test_before_it_is_open_only_reading_its_state_and_closing_work() -> None:
     async with by_hand() as (ws, _):
-        for method in (ws.ping, ws.pong, ws.pause, ws.resume):
+        for method in (ws.ping, ws.pong):
             with pytest.raises(RuntimeError, match="not open"):
                 method()
         with pytest.raises(RuntimeError, match="not open"):
@@ -254,7 +201,7 @@ async def test_before_it_is_open_only_reading_its_state_and_closing_work() -> No
         for wait in (ws.receive, ws.drained, ws.closed):
             with pytest.raises(RuntimeError, match="not open"):
                 await wait()
-        assert (ws.buffered_amount, ws.is_paused, ws.protocol) == (0, False, None)
+        assert (ws.buffered_amount, ws.is_paused, ws.protocol, ws.latency) == (0, False, None, None)
         assert repr(ws) == "<WebSocket ws://server.test/ CONNECTING>"
 
 
@@ -269,7 +216,11 @@ async def test_before_it_is_open_only_reading_its_state_and_closing_work() -> No
         ({"max_payload_length": 0}, ValueError),
         ({"backpressure_limit": -1}, ValueError),
         ({"max_inbox": 0}, ValueError),
+        ({"max_fragments": 0}, ValueError),
+        ({"proxy": "socks5://h:1"}, ValueError),
         ({"open_timeout": 0}, ValueError),
+        ({"ping_interval": -1}, ValueError),
+        ({"ping_timeout": math.nan}, ValueError),
         ({"close_timeout": math.inf}, ValueError),
     ],
 )
@@ -516,21 +467,129 @@ async def test_cancelling_the_wait_for_the_close_aborts(autojump_clock: MockCloc
         assert ws.ready_state is ReadyState.CLOSED
 
 
-async def test_an_interrupt_beside_a_failure_of_ours_comes_out_in_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail(*_: object) -> None:
-        raise RuntimeError("ours")
+# Events
 
-    monkeypatch.setattr("trio_bunws._client.ClientConnection.run", fail)
 
-    async def interrupted(ws: WebSocket) -> None:
+async def test_listeners_are_told_of_everything_in_order() -> None:
+    async with served(WebSocketHandler(message=echo)) as place:
+        ws = await place.client()
+        told: list[Any] = []
+        for name in ("open", "message", "ping", "pong", "close", "error"):
+            ws.add_event_listener(name, told.append)
         async with ws:
-            try:
-                await trio.sleep_forever()
-            except trio.Cancelled:
-                raise KeyboardInterrupt from None
+            assert told == [OpenEvent(ws)]
+            ws.send("hello")
+            ws.send(b"x")
+            ws.ping("p")
+            await trio.testing.wait_all_tasks_blocked()
+            place.sockets[0].ping("q")
+            await trio.testing.wait_all_tasks_blocked()
+            place.sockets[0].close(4000, "bye")
+            await ws.closed()
+        assert told == [
+            OpenEvent(ws),
+            MessageEvent(ws, "hello"),
+            MessageEvent(ws, b"x"),
+            MessageEvent(ws, b"p", "pong"),
+            MessageEvent(ws, b"q", "ping"),
+            CloseEvent(ws, 4000, "bye", was_clean=True),
+        ]
+        assert ws.latency is not None
 
+
+async def test_with_a_message_listener_receive_and_iteration_are_mistakes_until_it_is_removed() -> None:
+    async with served() as place:
+        ws = await place.client()
+        told: list[MessageEvent] = []
+        closes: list[CloseEvent] = []
+        ws.add_event_listener("message", told.append)
+        ws.add_event_listener("message", told.append)
+        with pytest.raises(RuntimeError, match="go to the message listener"):
+            await ws.receive()
+        async with ws:
+            for wait in (ws.receive, ws.__anext__):
+                with pytest.raises(RuntimeError, match="go to the message listener"):
+                    await wait()
+            ws.send("one")
+            await trio.testing.wait_all_tasks_blocked()
+            assert [event.data for event in told] == ["one"]
+            ws.remove_event_listener("message", told.append)
+            ws.send("two")
+            assert await ws.receive() == "two"
+            with pytest.raises(RuntimeError, match="before the block is entered"):
+                ws.add_event_listener("message", told.append)
+            ws.add_event_listener("close", closes.append)
+        assert len(told) == 1
+        assert len(closes) == 1
+
+
+async def test_a_listener_may_be_added_to_others_and_sends_at_once() -> None:
+    async with served() as place:
+        ws = await place.client()
+        heard: list[str | bytes] = []
+
+        def answer(event: MessageEvent) -> None:
+            if event.data == "one":
+                event.target.send("two")
+
+        ws.add_event_listener("open", lambda event: event.target.send("one"))
+        ws.add_event_listener("message", answer)
+        async with ws:
+            ws.add_event_listener("message", lambda event: heard.append(event.data))
+            await trio.testing.wait_all_tasks_blocked()
+            assert heard == ["one", "two"]
+
+
+# Around being open
+
+
+async def test_a_pause_before_opening_holds_from_the_beginning() -> None:
     async with by_hand() as (ws, server), trio.open_nursery() as nursery:
-        nursery.start_soon(server.answer)
-        with pytest.raises(BaseExceptionGroup) as caught:
-            await interrupted(ws)
-    assert {type(exc) for exc in caught.value.exceptions} == {ExceptionGroup, KeyboardInterrupt}
+        assert ws.pause()
+        assert ws.is_paused
+        nursery.start_soon(lambda: server.answer(rest=RawPeer.frame(1, b"x", mask=None)))
+        async with ws:
+            assert ws.is_paused
+            await trio.testing.wait_all_tasks_blocked()
+            assert ws._opened.statistics().messages_in == 0
+            assert ws.resume()
+            assert await ws.receive() == "x"
+            nursery.start_soon(server.send, 8)
+        assert not ws.pause()
+        assert not ws.resume()
+
+
+async def test_a_socket_that_never_opened_is_a_closed_one() -> None:
+    async with by_hand() as (ws, _):
+        ws.close()
+        assert ws.ready_state is ReadyState.CLOSED
+        assert (ws.send("x"), ws.buffered_amount, ws.protocol, ws.extensions) == (0, 0, None, "")
+        assert (await ws.closed()).code == 1006
+        with pytest.raises(ConnectionClosed):
+            await ws.receive()
+        with pytest.raises(ConnectionClosed):
+            await ws.__aenter__()
+
+
+async def test_a_redirect_is_not_followed_but_told() -> None:
+    async with served(fetch=lambda *_: Response.redirect("ws://elsewhere.test/", 307)) as place:
+        with pytest.raises(HandshakeError, match=r"307, a redirect to ws://elsewhere\.test/, which is not") as caught:
+            await (await place.client()).__aenter__()
+    assert (caught.value.status, caught.value.headers["location"]) == (307, "ws://elsewhere.test/")
+
+
+async def test_over_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "s.sock"
+    requests: list[Request] = []
+
+    def fetch(request: Request, server: Server[None]) -> Response | None:
+        requests.append(request)
+        return None if server.upgrade(request) else Response("no", 400)
+
+    async with open_server(fetch, WebSocketHandler(message=echo), unix=str(path)):
+        async with WebSocket(f"ws+unix://{path}:/chat?x=1") as ws:
+            ws.send("over a file")
+            assert await ws.receive() == "over a file"
+        with pytest.raises(OSError, match="missing"):
+            await WebSocket(f"ws+unix://{tmp_path}/missing.sock").__aenter__()
+    assert [(r.path, r.query["x"], r.headers["host"]) for r in requests] == [("/chat", "1", "localhost")]

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 import trio
-import trio.testing
 from engine_fakes import FakeDriver, FakeSink
 
-from trio_bunws import MessageSent
-from trio_bunws._client_endpoint import ClientEndpoint, closing_frame
+from trio_bunws import CloseInfo, ConnectionClosed, MessageSent, ReadyState
+from trio_bunws._client_endpoint import ClientEndpoint, Nowhere, closing_frame, never_opened
 from trio_bunws._close import CloseFrame
 from trio_bunws._hub import Hub
+from trio_bunws._keep_alive import KeepAlive
 from trio_bunws._wire.codec import Codec
 from trio_bunws._wire.events import Close, Event, Ping, Pong
 from trio_bunws._wire.frames import pong_frame
 
-if TYPE_CHECKING:
-    from trio.testing import MockClock
 
-
-def endpoint(sink: FakeSink, driver: FakeDriver | None = None) -> ClientEndpoint:
-    return ClientEndpoint(sink=sink, driver=driver or FakeDriver(), hub=Hub(), backpressure_limit=0, protocol="chat")
+def endpoint(sink: FakeSink, *, keep_alive: KeepAlive | None = None) -> ClientEndpoint:
+    return ClientEndpoint(
+        sink=sink,
+        driver=FakeDriver(),
+        hub=Hub(),
+        backpressure_limit=0,
+        protocol="chat",
+        keep_alive=keep_alive or KeepAlive(0, 0),
+    )
 
 
 def decoded(data: bytes) -> list[Event]:
@@ -32,7 +34,7 @@ def decoded(data: bytes) -> list[Event]:
     return list(codec.events())
 
 
-def test_every_kind_of_frame_is_masked_and_in_order() -> None:
+async def test_every_kind_of_frame_is_masked_and_in_order() -> None:
     sink = FakeSink()
     ws = endpoint(sink)
     assert ws.send("text") == MessageSent(4)
@@ -45,7 +47,7 @@ def test_every_kind_of_frame_is_masked_and_in_order() -> None:
     assert ws.protocol == "chat"
 
 
-def test_unsent_frames_are_masked_too() -> None:
+async def test_unsent_frames_are_masked_too() -> None:
     sink = FakeSink()
     ws = endpoint(sink)
     sink.room = 0
@@ -98,39 +100,32 @@ def test_a_bad_close_raises(code: int | None, reason: str, error: type[Exception
         closing_frame(code, reason)
 
 
-async def test_leaving_waits_for_the_end() -> None:
-    sink, driver = FakeSink(), FakeDriver()
-    ws = endpoint(sink, driver)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(ws.leave, CloseFrame(4000, "bye"), 5)
-        await trio.testing.wait_all_tasks_blocked()
-        assert driver.calls == ["close_begun"]
-        ws._end()
-    assert decoded(b"".join(sink.writes)) == [Close(4000, "bye")]
-    assert driver.calls == ["close_begun"]
+async def test_pings_of_the_application_are_measured_if_they_are_sent() -> None:
+    keep_alive = KeepAlive(0, 0)
+    ws = endpoint(FakeSink(), keep_alive=keep_alive)
+    assert ws.ping("p") == 1
+    keep_alive.pong_came(b"p", trio.current_time() + 2)
+    assert keep_alive.latency == pytest.approx(2, abs=0.5)
+    ws.close_with(CloseFrame(1000, ""))
+    assert ws.ping("late") == 0
+    keep_alive.pong_came(b"late", trio.current_time() + 9)
+    assert keep_alive.latency == pytest.approx(2, abs=0.5)
 
 
-async def test_leaving_aborts_when_the_time_is_over(autojump_clock: MockClock) -> None:  # noqa: ARG001
-    driver = FakeDriver()
-    began = trio.current_time()
-    await endpoint(FakeSink(), driver).leave(CloseFrame(1000, ""), 5)
-    assert trio.current_time() - began == 5
-    assert driver.calls == ["close_begun", "abort"]
+async def test_a_socket_that_never_was_open_is_closed() -> None:
+    ws = never_opened()
+    assert ws.ready_state is ReadyState.CLOSED
+    assert ws.send("x") == ws.ping() == ws.get_buffered_amount() == 0
+    ws.close_with(CloseFrame(1000, ""))
+    ws.terminate()
+    ws.pause()
+    ws.resume()
+    assert await ws.closed() == CloseInfo(1006, "", None, None)
+    for wait in (ws._driver.receive, ws.drained, lambda: ws.send_wait("x")):
+        with pytest.raises(ConnectionClosed) as caught:
+            await wait()
+        assert caught.value.code == 1006
 
 
-async def test_who_cancels_leaving_aborts() -> None:
-    driver = FakeDriver()
-    with trio.CancelScope() as scope:
-        scope.cancel()
-        await endpoint(FakeSink(), driver).leave(CloseFrame(1000, ""), 5)
-    assert scope.cancelled_caught
-    assert driver.calls == ["close_begun", "abort"]
-
-
-async def test_abandoning_offers_a_close_and_aborts_also_when_cancelled() -> None:
-    sink, driver = FakeSink(), FakeDriver()
-    with trio.CancelScope() as scope:
-        scope.cancel()
-        await endpoint(sink, driver).abandon()
-    assert decoded(b"".join(sink.writes)) == [Close(1001, "Going away")]
-    assert driver.calls == ["close_begun", "abort"]
+def test_what_never_was_open_writes_nothing() -> None:
+    assert Nowhere().try_write(b"x") == 0

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import ssl
 from typing import Any
 
 import pytest
 import trio.testing
 
-from trio_bunws import Headers, PerMessageDeflate
-from trio_bunws._client_options import check_headers, check_protocols, check_stream, check_tls, make_handler
+from trio_bunws import Headers, PerMessageDeflate, WebSocket
+from trio_bunws._client_options import (
+    WebSocketOptions,
+    check_headers,
+    check_protocols,
+    check_stream,
+    check_tls,
+    make_handler,
+)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +83,8 @@ def test_options_become_a_handler_s_which_neither_pings_nor_gives_up() -> None:
     assert (handler.max_payload_length, handler.backpressure_limit, handler.max_inbox) == (1000, 0, 7)
     assert (handler.idle_timeout, handler.send_pings) == (0, False)
     deflate = PerMessageDeflate(compress="3KB")
-    assert make_handler(**OPTIONS | {"per_message_deflate": deflate}).per_message_deflate is deflate
+    options: dict[str, Any] = {**OPTIONS, "per_message_deflate": deflate}
+    assert make_handler(**options).per_message_deflate is deflate
 
 
 @pytest.mark.parametrize(
@@ -89,5 +98,42 @@ def test_options_become_a_handler_s_which_neither_pings_nor_gives_up() -> None:
     ],
 )
 def test_an_option_out_of_range_is_named(name: str, value: object, error: type[Exception]) -> None:
+    options: dict[str, Any] = {**OPTIONS, name: value}
     with pytest.raises(error, match=f"WebSocket expects {name} to be"):
-        make_handler(**OPTIONS | {name: value})
+        make_handler(**options)
+
+
+def test_the_options_that_are_passed_on_are_those_of_a_websocket() -> None:
+    parameters = list(inspect.signature(WebSocket).parameters)
+    assert [*parameters[:2], *WebSocketOptions.__annotations__, "stream"] == ["url", "protocols", *parameters[2:]]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("open_timeout", 0, ValueError),
+        ("close_timeout", "1", TypeError),
+        ("ping_interval", -1, ValueError),
+        ("ping_timeout", 100_000, ValueError),
+        ("max_fragments", 0, ValueError),
+        ("max_fragments", True, TypeError),
+    ],
+)
+def test_a_time_or_count_out_of_range_is_named(name: str, value: object, error: type[Exception]) -> None:
+    options: dict[str, Any] = {name: value}
+    with pytest.raises(error, match=f"WebSocket expects {name} to be"):
+        WebSocket("ws://h/", **options)
+
+
+def test_what_is_checked_is_what_is_kept() -> None:
+    options = WebSocket(
+        "wss://me@h/", "chat", proxy="http://gate", ping_interval=0, ping_timeout=7, max_fragments=3
+    )._life.options
+    assert (options.target.host, options.protocols, options.headers.get("authorization")) == (
+        *("h", ("chat",)),
+        "Basic bWU6",
+    )
+    assert options.proxy is not None
+    assert options.proxy.url == "http://gate"
+    assert (options.ping_interval, options.ping_timeout, options.max_fragments) == (0, 7, 3)
+    assert (options.open_timeout, options.close_timeout, options.tls, options.stream) == (10, 10, None, None)

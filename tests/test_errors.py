@@ -104,3 +104,14 @@ def test_handshake_error_says_what_is_wrong_with_a_101() -> None:
     error = HandshakeError(101, Headers(), b"", reason="its Upgrade is not websocket")
     assert error.reason == "its Upgrade is not websocket"
     assert str(error).endswith("with HTTP status 101, but its Upgrade is not websocket")
+
+
+def test_handshake_error_says_who_refused_and_where_a_redirect_leads() -> None:
+    refused = HandshakeError(407, Headers(), b"", from_proxy=True)
+    assert refused.from_proxy
+    assert str(refused) == "the proxy answered CONNECT with HTTP status 407"
+    moved = HandshakeError(302, Headers({"Location": "/there"}), b"")
+    assert not moved.from_proxy
+    assert str(moved).endswith("with HTTP status 302, a redirect to /there, which is not followed")
+    assert str(HandshakeError(302, Headers(), b"")).endswith("with HTTP status 302")
+    assert str(HandshakeError(200, Headers({"Location": "/there"}), b"")).endswith("with HTTP status 200")

@@ -34,6 +34,7 @@ PROMISED = {
     "MessageSent",
     "Origins",
     "PerMessageDeflate",
+    "Proxy",
     "ReadyState",
     "RemoteProtocolError",
     "Request",
@@ -45,10 +46,21 @@ PROMISED = {
     "WebSocket",
     "WebSocketHandler",
     "open_server",
+    "reconnecting",
     "serve",
 }
 # Classes that no application makes: the API hands out their instances, and annotations need their names.
-HANDED_OUT = {"CloseFrame", "MultiDict", "ServerStatistics", "SocketStatistics"}
+HANDED_OUT = {
+    "CloseEvent",
+    "CloseFrame",
+    "ErrorEvent",
+    "MessageEvent",
+    "MultiDict",
+    "OpenEvent",
+    "ServerStatistics",
+    "SocketStatistics",
+    "WebSocketOptions",
+}
 PUBLIC_SUBMODULES = {"testing"}
 ALIASES = {"Compressor", "SendStatus"}
 OBJECTS = sorted((PROMISED | HANDED_OUT) - ALIASES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from trio_bunws._url import Target, parse_url
+from trio_bunws._url import Target, authority, parse_proxy, parse_url
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,10 @@ from trio_bunws._url import Target, parse_url
         ("ws://bücher.example/", Target(False, "xn--bcher-kva.example", 80, "xn--bcher-kva.example", "/", None)),
         ("ws://me:p%40ss@h/", Target(False, "h", 80, "h", "/", "Basic bWU6cEBzcw==")),
         ("ws://me@h/", Target(False, "h", 80, "h", "/", "Basic bWU6")),
+        ("ws+unix:///a/b.sock", Target(False, "localhost", 0, "localhost", "/", None, "/a/b.sock")),
+        ("WSS+unix:///a/b.sock:/c/d?e=:f", Target(True, "localhost", 0, "localhost", "/c/d?e=:f", None, "/a/b.sock")),
+        ("ws+unix:a.sock:c", Target(False, "localhost", 0, "localhost", "/c", None, "a.sock")),
+        ("ws+unix:///a%20b%3Ac?x=1", Target(False, "localhost", 0, "localhost", "/?x=1", None, "/a b:c")),
     ],
 )
 def test_a_url_is_taken_apart(url: str, target: Target) -> None:
@@ -29,7 +33,7 @@ def test_a_url_is_taken_apart(url: str, target: Target) -> None:
 @pytest.mark.parametrize(
     ("url", "complaint"),
     [
-        ("http://h/", "ws:// or wss://"),
+        ("http://h/", "ws:// or wss:// .or ws.unix://"),
         ("h", "ws:// or wss://"),
         ("ws:///path", "a host"),
         ("ws://:80/", "a host"),
@@ -39,6 +43,10 @@ def test_a_url_is_taken_apart(url: str, target: Target) -> None:
         ("ws://ü..example/", "to be valid"),
         ("ws://h/#part", "no fragment"),
         ("ws://h/#", "no fragment"),
+        ("ws+unix:///a.sock#x", "no fragment"),
+        ("ws+unix://", "a socket's path"),
+        ("ws+unix:///a%00b", "a socket's path"),
+        ("ws+unix://h/a.sock", "three slashes"),
         ("ws://h/a b", "no space"),
         ("ws://h/\r\nX: y", "no control character"),
         ("ws://h/\n", "no control character"),
@@ -62,3 +70,26 @@ def test_whatever_a_url_says_its_target_is_a_request_s(rest: str) -> None:
         return
     assert target.resource.isascii()
     assert not set(target.resource) & set(" \r\n\t#")
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("http://gate", Target(False, "gate", 80, "gate:80", "", None)),
+        ("https://[::1]:3128/", Target(True, "::1", 3128, "[::1]:3128", "", None)),
+        ("http://me:p%3Aw@gate:1", Target(False, "gate", 1, "gate:1", "", "Basic bWU6cDp3")),
+    ],
+)
+def test_a_proxy_s_url_is_taken_apart(url: str, target: Target) -> None:
+    assert parse_proxy(url) == target
+
+
+@pytest.mark.parametrize("url", ["socks5://h", "gate:80", "http://", "", "http://h:x/", "http://h\r\n"])
+def test_what_is_no_proxy_s_url_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="WebSocket expects proxy to"):
+        parse_proxy(url)
+
+
+def test_a_host_is_named_with_its_port_if_there_is_one() -> None:
+    assert authority("h", None) == "h"
+    assert authority("::1", 80) == "[::1]:80"

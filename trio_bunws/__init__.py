@@ -4,6 +4,13 @@ This file only re-exports; the modules with an underscore are the implementation
 """
 
 from trio_bunws._client import WebSocket as WebSocket
+from trio_bunws._client_events import (
+    CloseEvent as CloseEvent,
+    ErrorEvent as ErrorEvent,
+    MessageEvent as MessageEvent,
+    OpenEvent as OpenEvent,
+)
+from trio_bunws._client_options import WebSocketOptions as WebSocketOptions
 from trio_bunws._close import CloseFrame as CloseFrame, CloseInfo as CloseInfo
 from trio_bunws._endpoint import SocketStatistics as SocketStatistics
 from trio_bunws._engine import ServerStatistics as ServerStatistics
@@ -23,6 +30,8 @@ from trio_bunws._options import (
     PerMessageDeflate as PerMessageDeflate,
 )
 from trio_bunws._origins import Origins as Origins
+from trio_bunws._proxy import Proxy as Proxy
+from trio_bunws._reconnect import reconnecting as reconnecting
 from trio_bunws._request import Request as Request
 from trio_bunws._response import Response as Response
 from trio_bunws._serve import open_server as open_server, serve as serve

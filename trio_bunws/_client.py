@@ -1,48 +1,40 @@
 """`WebSocket`: the client. What an application holds of a connection that it opened (Bun: `WebSocket`).
 
-Options, opening and orderly leaving are here. The open connection is a `ClientEndpoint`, driven by the same
-`Connection` as a server's; each `WebSocket` has a nursery, hub and sweeper of its own.
+Only the methods that an application calls are here: what they do to an open connection is `ClientEndpoint`'s, and the
+tasks are `_client_life.py`'s.
 """
 
 from __future__ import annotations
 
-import math
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Final, final
-
-import trio
+from typing import TYPE_CHECKING, Final, Literal, final, overload
 
 from trio_bunws._binary_type import BinaryType, check_binary_type
-from trio_bunws._client_connection import ClientConnection
-from trio_bunws._client_endpoint import OFFER_TIME, ClientEndpoint, closing_frame
-from trio_bunws._client_options import check_headers, check_protocols, check_stream, check_tls, make_handler
-from trio_bunws._close import CloseFrame, CloseInfo
-from trio_bunws._connect import open_websocket
-from trio_bunws._endpoint import NO_CODE
-from trio_bunws._engine import Engine
+from trio_bunws._client_endpoint import closing_frame
+from trio_bunws._client_events import Listeners
+from trio_bunws._client_life import ClientLife
+from trio_bunws._client_options import check_options
 from trio_bunws._errors import ConnectionClosed
-from trio_bunws._handlers import HandlerSlot
-from trio_bunws._options import Limits, check_timeout
 from trio_bunws._status import ReadyState, SendStatus
-from trio_bunws._url import parse_url
 from trio_bunws._websocket import QUIET_CODES
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import Callable, Iterable
+    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
     from typing import Self
 
+    import trio
     from typing_extensions import Buffer
 
+    from trio_bunws._client_endpoint import ClientEndpoint
+    from trio_bunws._client_events import CloseEvent, ErrorEvent, EventType, MessageEvent, OpenEvent
+    from trio_bunws._close import CloseInfo
     from trio_bunws._headers import HeadersLike
     from trio_bunws._options import PerMessageDeflate
-    from trio_bunws._transport import Transport
-    from trio_bunws._wire.opening import Opened
+    from trio_bunws._proxy import Proxy
 
 MIB: Final = 1024 * 1024
-LEFT: Final = CloseFrame(NO_CODE, "")
-FAILED: Final = CloseFrame(1011, "Internal error")
 
 
 @final
@@ -54,48 +46,38 @@ class WebSocket:
     come out as they are, in no group. `async for message in ws` and `receive` give the messages; while `max_inbox` of
     them wait, the connection is not read.
 
-    Entering raises `trio.TooSlowError` after `open_timeout`, `HandshakeError` if the server refuses (redirects are not
-    followed), `RemoteProtocolError` if it does not speak HTTP, `ConnectionClosed` if `close` was called meanwhile, and
-    `OSError` or `trio.BrokenResourceError` if there is no connection.
+    Entering raises `trio.TooSlowError` after `open_timeout`, `HandshakeError` if the server or the proxy refuses
+    (redirects are not followed), `RemoteProtocolError` if it does not speak HTTP, `ConnectionClosed` if `close` was
+    called meanwhile, and `OSError` or `trio.BrokenResourceError` if there is no connection.
 
     Args:
-        url: `ws://` or `wss://`; a user and password in it are sent as basic authentication.
+        url: `ws://` or `wss://`; a user and password in it are sent as basic authentication. Unix sockets:
+            `ws+unix:///path/of.sock` or `wss+unix://`, and behind a colon what is asked for:
+            `ws+unix:///path/of.sock:/chat`.
         protocols: the subprotocols to offer, the preferred one first; or one.
         headers: more headers for the request.
         tls: the context for `wss://`. Default: the system's certificates are believed.
+        proxy: an HTTP proxy to go through (CONNECT): its `http://` or `https://` URL, or a `Proxy`. Default: none; no
+            environment variable is read.
         per_message_deflate: compression to offer. Default: True, the offer that browsers make; messages are
             compressed only if sent with `compress=True`.
         max_payload_length: bytes of a received message, inflated; beyond it the connection closes with 1009. Default:
             16 MiB.
+        max_fragments: frames of a received message; beyond it 1009. Default: 16384.
         backpressure_limit: unsent bytes above which messages are dropped; 0: none. Default: 16 MiB.
-        max_inbox: messages that may wait to be received. Default: 16.
+        max_inbox: messages that may wait to be received, or events for an `async` listener. Default: 16.
         open_timeout: seconds for connecting and the handshakes. Default: 10.
-        close_timeout: seconds for the closing handshake. Default: 10.
+        close_timeout: seconds for the closing handshake, and for listeners to end. Default: 10.
+        ping_interval: seconds between keep-alive pings, which measure the `latency`; 0: none. Default: 20.
+        ping_timeout: seconds after such a ping in which something must come, or the connection is given up with 1006;
+            0: never. While nothing is read, because of `pause` or a full inbox, it does not count. Default: 20.
         stream: a connection to use instead of making one, as from `MemoryListener.connect`; it is owned.
 
     Raises:
         TypeError, ValueError: if an argument is of the wrong type, or out of range; before any byte is sent.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_binary_type",
-        "_close_timeout",
-        "_endpoint",
-        "_entered",
-        "_extensions",
-        "_handler",
-        "_headers",
-        "_life",
-        "_open_timeout",
-        "_opening",
-        "_over",
-        "_protocols",
-        "_stream",
-        "_target",
-        "_tls",
-        "_url",
-    )
+    __slots__ = ("__weakref__", "_life", "_listeners", "_living", "_url")
 
     def __init__(
         self,
@@ -104,131 +86,107 @@ class WebSocket:
         *,
         headers: HeadersLike | None = None,
         tls: ssl.SSLContext | None = None,
+        proxy: str | Proxy | None = None,
         per_message_deflate: bool | PerMessageDeflate = True,
         max_payload_length: int = 16 * MIB,
+        max_fragments: int = 16384,
         backpressure_limit: int = 16 * MIB,
         max_inbox: int = 16,
         open_timeout: float = 10.0,
         close_timeout: float = 10.0,
+        ping_interval: float = 20.0,
+        ping_timeout: float = 20.0,
         stream: trio.abc.Stream | None = None,
     ) -> None:
-        self._url: Final = url
-        self._target: Final = parse_url(url)
-        self._protocols: Final = check_protocols(protocols)
-        self._headers: Final = check_headers(headers, self._target.authorization)
-        check_tls(tls)
-        check_stream(stream)
-        check_timeout("WebSocket", "open_timeout", open_timeout)
-        check_timeout("WebSocket", "close_timeout", close_timeout)
-        self._tls: Final = tls
-        self._stream: Final = stream
-        self._open_timeout: Final = open_timeout
-        self._close_timeout: Final = close_timeout
-        self._handler: Final = make_handler(
+        options = check_options(
+            url,
+            protocols,
+            headers=headers,
+            tls=tls,
+            proxy=proxy,
             per_message_deflate=per_message_deflate,
             max_payload_length=max_payload_length,
+            max_fragments=max_fragments,
             backpressure_limit=backpressure_limit,
             max_inbox=max_inbox,
+            open_timeout=open_timeout,
+            close_timeout=close_timeout,
+            ping_interval=ping_interval,
+            ping_timeout=ping_timeout,
+            stream=stream,
         )
-        self._binary_type: BinaryType = "bytes"
-        self._extensions = ""
-        self._entered = False
-        self._over = False  # it will never be open
-        self._opening: Final = trio.CancelScope()
-        self._endpoint: ClientEndpoint | None = None
-        self._life: Final[AbstractAsyncContextManager[None]] = self._live()
+        self._url: Final = url
+        self._listeners: Final = Listeners()
+        self._life: Final = ClientLife(self, options, self._listeners)
+        self._living: Final[AbstractAsyncContextManager[None]] = self._life.live()
 
     # Opening and leaving
 
     async def __aenter__(self) -> Self:
-        if self._entered:
+        if self._life.entered:
             raise RuntimeError("a WebSocket is entered once: make another one to connect again")
-        self._entered = True
-        try:
-            await self._life.__aenter__()
-        except BaseException:
-            self._over = True
-            raise
+        await self._living.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._life.__aexit__(kind, exc, traceback)  # noqa: ASYNC102 - `leave` and `abandon` bound their waits
-
-    @asynccontextmanager
-    async def _live(self) -> AsyncGenerator[None]:
-        """Be open: from the opening handshake to the end of the last task."""
-        transport, opened = await self._open()
-        failure: BaseException | None = None
-        # Shielded, so that the connection outlives the block's cancellation by as much as `leave` wants.
-        scope = trio.CancelScope(shield=True, deadline=math.inf)
-        try:
-            async with trio.open_nursery() as nursery:
-                begun = trio.Event()  # not `nursery.start`: cancelled, it waits for what nobody can end
-                nursery.start_soon(self._serve, scope, transport, opened, begun)
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + OFFER_TIME):
-                    await begun.wait()
-                endpoint = self._opened
-                try:
-                    yield
-                except Exception:
-                    await endpoint.leave(FAILED, self._close_timeout)  # noqa: ASYNC120 - a cancellation wins, as anywhere
-                    raise
-                except BaseException:
-                    await endpoint.abandon()  # noqa: ASYNC102 - shielded, with a deadline, in there
-                    raise
-                else:
-                    await endpoint.leave(LEFT, self._close_timeout)
-                finally:
-                    scope.deadline = trio.current_time() + self._close_timeout  # only the transport is left to close
-        except BaseExceptionGroup as group:
-            # The nursery wraps once; what the block itself raised as a group stays one.
-            if len(group.exceptions) != 1:
-                raise
-            failure = group.exceptions[0]
-        if failure is not None:
-            raise failure  # out here, so that it keeps its own cause and context
-
-    async def _open(self) -> tuple[Transport, Opened]:
-        with self._opening, trio.fail_after(self._open_timeout):
-            return await open_websocket(
-                self._target,
-                self._protocols,
-                self._headers,
-                self._tls,
-                self._stream,
-                deflate=self._handler.per_message_deflate,
-            )
-        raise ConnectionClosed(None, None)  # `_give_up` was called
-
-    async def _serve(self, scope: trio.CancelScope, transport: Transport, opened: Opened, begun: trio.Event) -> None:
-        """Run the connection to its end."""
-        try:
-            with scope:
-                async with trio.open_nursery() as nursery:
-                    limits = Limits(close_timeout=self._close_timeout)
-                    engine = Engine(HandlerSlot(self._handler), limits, nursery)
-                    connection = ClientConnection(transport, engine, opened.protocol, opened.deflate)
-                    self._extensions = opened.extensions
-                    connection.ws.binary_type = self._binary_type
-                    nursery.start_soon(engine.hub.run)
-                    nursery.start_soon(engine.sweeper.run)
-                    self._endpoint = connection.ws
-                    begun.set()
-                    await connection.run(b"", opened.trailing)
-                    await transport.aclose()
-                    nursery.cancel_scope.cancel()
-        finally:
-            transport.abort()
-            await transport.aclose()
+        await self._living.__aexit__(kind, exc, traceback)  # noqa: ASYNC102 - `leave` and `abandon` bound their waits
 
     @property
     def _opened(self) -> ClientEndpoint:
-        """The open connection, or the closed one that was open."""
-        if self._endpoint is None:
+        """The connection, open or closed."""
+        if self._life.endpoint is None:
             raise RuntimeError("this WebSocket is not open: enter `async with ws:` first")
-        return self._endpoint
+        return self._life.endpoint
+
+    # Events
+
+    @overload
+    def add_event_listener(self, event_type: Literal["open"], listener: Callable[[OpenEvent], object]) -> None: ...
+    @overload
+    def add_event_listener(
+        self, event_type: Literal["message", "ping", "pong"], listener: Callable[[MessageEvent], object]
+    ) -> None: ...
+    @overload
+    def add_event_listener(self, event_type: Literal["close"], listener: Callable[[CloseEvent], object]) -> None: ...
+    @overload
+    def add_event_listener(self, event_type: Literal["error"], listener: Callable[[ErrorEvent], object]) -> None: ...
+
+    def add_event_listener(self, event_type: str, listener: Callable[..., object]) -> None:
+        """Have `listener(event)` called when something happens; add it before entering the block, to miss nothing.
+
+        Events are told one at a time, in order: `open` (before the block begins), `message`, `ping`, `pong` (when the
+        ping has been answered, the latency measured), `error` (the opening failed, or the server broke the protocol)
+        and, once and last, `close`. Listeners of one event are called in the order in which they were added; `async`
+        ones are awaited before the next event, and while `max_inbox` events wait for them the connection is not read.
+
+        Plain listeners run where the connection is read: they must not block. What one raises cancels the block and
+        comes out of it, as from a task in it, and the connection closes with 1011. When the connection is over,
+        `async` listeners have `close_timeout` to end, and none if the block is cancelled.
+
+        With a `message` listener messages go only to listeners, and `receive` and iteration raise `RuntimeError`.
+
+        Args:
+            event_type: `"open"`, `"message"`, `"close"`, `"error"`, `"ping"` or `"pong"`.
+            listener: what is called with an `OpenEvent`, `MessageEvent`, `CloseEvent` or `ErrorEvent`; `async` or not.
+                One that is there already is not added again.
+
+        Raises:
+            TypeError, ValueError: if `listener` is not callable, or there is no such event.
+            RuntimeError: for the first `message` listener, if the block has been entered: messages may wait for
+                `receive` then.
+        """
+        if event_type == "message" and self._life.entered and not self._listeners.has(event_type):
+            raise RuntimeError("add_event_listener expects message listeners before the block is entered")
+        self._listeners.add(event_type, listener)
+
+    def remove_event_listener(self, event_type: EventType, listener: Callable[..., object]) -> None:
+        """Have `listener` called no more; nothing happens if it was not added. `ValueError` if there is no such event.
+
+        Without a `message` listener messages wait for `receive` again.
+        """
+        self._listeners.remove(event_type, listener)
 
     # Receiving
 
@@ -237,7 +195,10 @@ class WebSocket:
 
         Raises:
             ConnectionClosed: when there is none any more, because the connection is over.
+            RuntimeError: if messages go to a listener.
         """
+        if self._listeners.has("message"):
+            raise RuntimeError("messages go to the message listener: receive and iteration need it removed")
         return await self._opened._driver.receive()  # type: ignore[return-value]  # typed by the default binary_type
 
     def __aiter__(self) -> Self:
@@ -255,18 +216,34 @@ class WebSocket:
                 raise StopAsyncIteration from None
             raise
 
-    def pause(self) -> None:
-        """Stop reading: no further message is received, and TCP pushes back on the server."""
-        self._opened.pause()
+    def pause(self) -> bool:
+        """Stop reading: no further message is received, and TCP pushes back on the server.
 
-    def resume(self) -> None:
-        """Read again, beginning with what had come before the pause."""
-        self._opened.resume()
+        Before the socket is open it holds from the beginning. False if the socket is closed (as in Bun).
+        """
+        return self._set_paused(True)
+
+    def resume(self) -> bool:
+        """Read again, beginning with what had come before the pause. Returns as `pause`."""
+        return self._set_paused(False)
+
+    def _set_paused(self, paused: bool) -> bool:
+        if self.ready_state is ReadyState.CLOSED:
+            return False
+        endpoint = self._life.endpoint
+        if endpoint is None:
+            self._life.paused = paused
+        elif paused:
+            endpoint.pause()
+        else:
+            endpoint.resume()
+        return True
 
     @property
     def is_paused(self) -> bool:
         """Whether `pause` was called, and `resume` not since."""
-        return self._endpoint is not None and self._endpoint.is_paused
+        endpoint = self._life.endpoint
+        return self._life.paused if endpoint is None else endpoint.is_paused
 
     # Sending
 
@@ -314,7 +291,12 @@ class WebSocket:
     @property
     def buffered_amount(self) -> int:
         """Bytes, headers included, that the transport has not taken yet; 0 when not open."""
-        return 0 if self._endpoint is None else self._endpoint.get_buffered_amount()
+        return 0 if self._life.endpoint is None else self._life.endpoint.get_buffered_amount()
+
+    @property
+    def latency(self) -> float | None:
+        """Seconds from the latest ping, by keep-alive or `ping`, to its pong; `None` before the first (beyond Bun)."""
+        return self._life.keep_alive.latency
 
     # The end
 
@@ -331,21 +313,17 @@ class WebSocket:
             TypeError, ValueError: if `code` or `reason` is something else; in every state.
         """
         frame = closing_frame(code, reason)
-        if self._endpoint is None:
-            self._give_up()
+        if self._life.endpoint is None:
+            self._life.give_up()
         else:
-            self._endpoint.close_with(frame)
+            self._life.endpoint.close_with(frame)
 
     def terminate(self) -> None:
         """End the connection at once, without a Close frame; unsent bytes are lost."""
-        if self._endpoint is None:
-            self._give_up()
+        if self._life.endpoint is None:
+            self._life.give_up()
         else:
-            self._endpoint.terminate()
-
-    def _give_up(self) -> None:
-        self._over = True
-        self._opening.cancel()
+            self._life.endpoint.terminate()
 
     async def closed(self) -> CloseInfo:
         """Wait until the connection is over, and return how it ended. A checkpoint."""
@@ -356,9 +334,9 @@ class WebSocket:
     @property
     def ready_state(self) -> ReadyState:
         """`CONNECTING` until the block is entered; `OPEN`; `CLOSING` while a close is under way; `CLOSED`."""
-        if self._endpoint is not None:
-            return self._endpoint.ready_state
-        return ReadyState.CLOSED if self._over else ReadyState.CONNECTING
+        if self._life.endpoint is not None:
+            return self._life.endpoint.ready_state
+        return ReadyState.CONNECTING
 
     @property
     def url(self) -> str:
@@ -368,12 +346,12 @@ class WebSocket:
     @property
     def protocol(self) -> str | None:
         """The subprotocol agreed on, or `None`."""
-        return None if self._endpoint is None else self._endpoint.protocol
+        return None if self._life.endpoint is None else self._life.endpoint.protocol
 
     @property
     def extensions(self) -> str:
         """The extensions agreed on, as the server named them: `"permessage-deflate; ..."`, or `""` for none."""
-        return self._extensions
+        return self._life.extensions
 
     @property
     def binary_type(self) -> BinaryType:
@@ -381,13 +359,13 @@ class WebSocket:
 
         Bun's names `"nodebuffer"`, `"uint8array"`, `"arraybuffer"` may be set too; others are a `ValueError`.
         """
-        return self._binary_type
+        return self._life.binary_type
 
     @binary_type.setter
     def binary_type(self, value: str) -> None:
-        self._binary_type = check_binary_type(value)
-        if self._endpoint is not None:
-            self._endpoint.binary_type = value
+        self._life.binary_type = check_binary_type(value)
+        if self._life.endpoint is not None:
+            self._life.endpoint.binary_type = value
 
     def __repr__(self) -> str:
         return f"<WebSocket {self._url} {self.ready_state.name}>"

@@ -6,25 +6,26 @@
 from __future__ import annotations
 
 from os import urandom
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import trio
 
 from trio_bunws._close import MAX_REASON_BYTES, CloseFrame, CloseInfo, check_close_code, cut_reason
-from trio_bunws._endpoint import ABNORMAL, NO_CODE, Driver, Endpoint
+from trio_bunws._endpoint import NO_CODE, Driver, Endpoint
+from trio_bunws._errors import ConnectionClosed
+from trio_bunws._hub import Hub
+from trio_bunws._keep_alive import KeepAlive
 from trio_bunws._outbox import Outbox, Sink
+from trio_bunws._payload import encode_control
+from trio_bunws._status import DROPPED, SendStatus
 from trio_bunws._wire.frames import mask_frame
 
 if TYPE_CHECKING:
-    from trio_bunws._hub import Hub
+    from typing_extensions import Buffer
+
     from trio_bunws._wire.compression import Outbound
 
 KEY_SIZE: Final = 4
-GOING_AWAY: Final = CloseFrame(1001, "Going away")
-OFFER_PASSES: Final = 8
-"""Passes of the scheduler granted to a Close that nobody waits for: a stream's writer needs some to try it once."""
-OFFER_TIME: Final = 1.0
-"""Seconds that these may take at most."""
 REASON_ALONE: Final = 1000
 """The code of a close with a reason and without a code, for no frame has only a reason."""
 
@@ -51,7 +52,7 @@ class MaskingOutbox(Outbox):
 class ClientEndpoint(Endpoint):
     """The client's end of one connection."""
 
-    __slots__ = ()
+    __slots__ = ("_keep_alive",)
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class ClientEndpoint(Endpoint):
         hub: Hub,
         backpressure_limit: int,
         protocol: str | None,
+        keep_alive: KeepAlive,
         deflate: Outbound | None = None,
     ) -> None:
         super().__init__(
@@ -72,27 +74,19 @@ class ClientEndpoint(Endpoint):
             deflate=deflate,
         )
         self._outbox = MaskingOutbox(sink, self, backpressure_limit)  # nothing has been sent yet
+        self._keep_alive: Final = keep_alive
+
+    def ping(self, data: str | Buffer = b"") -> SendStatus:
+        """Send a ping; its pong, too, tells the latency."""
+        payload = encode_control("ping", data)
+        status = super().ping(payload)
+        if status is not DROPPED:
+            self._keep_alive.ping_sent(payload, trio.current_time())
+        return status
 
     def close_with(self, frame: CloseFrame) -> None:
         """Close with a frame that `closing_frame` has made. Does nothing when closing or closed."""
         self._begin_close(CloseInfo(*frame, sent=frame, received=None))
-
-    async def leave(self, frame: CloseFrame, close_timeout: float) -> None:
-        """Close, and wait so many seconds for the answer; who cancels that aborts. A checkpoint."""
-        self.close_with(frame)
-        try:
-            with trio.move_on_after(close_timeout):
-                await self.closed()
-        finally:
-            self._begin_abort(ABNORMAL)
-
-    async def abandon(self) -> None:
-        """Offer a Close, and abort, without waiting for anybody; cancelled or not. A checkpoint."""
-        self.close_with(GOING_AWAY)
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + OFFER_TIME):
-            for _ in range(OFFER_PASSES):
-                await trio.lowlevel.checkpoint()
-        self._begin_abort(ABNORMAL)
 
 
 def closing_frame(code: int | None, reason: str) -> CloseFrame:
@@ -106,3 +100,33 @@ def closing_frame(code: int | None, reason: str) -> CloseFrame:
     if code is None:
         return CloseFrame(REASON_ALONE if reason else NO_CODE, reason)
     return CloseFrame(check_close_code(code), reason)
+
+
+class Nowhere:
+    """The transport and the tasks of a socket that never was open."""
+
+    direct: ClassVar[bool] = True
+
+    def try_write(self, data: bytes | bytearray | memoryview) -> int:  # noqa: ARG002  # a closed socket writes nothing
+        """Take nothing."""
+        return 0
+
+    def _ignore(self) -> None:
+        """Nothing has to be done."""
+
+    writer_needed = close_begun = abort = resumed = write_failed = _ignore
+
+    async def receive(self) -> str | bytes | bytearray | memoryview:
+        """Raise `ConnectionClosed`. A checkpoint."""
+        await trio.lowlevel.checkpoint()
+        raise ConnectionClosed(None, None)
+
+
+def never_opened() -> ClientEndpoint:
+    """Return a closed endpoint, for a socket whose opening has failed: sends are dropped, and it ended with 1006."""
+    nowhere = Nowhere()
+    ws = ClientEndpoint(
+        sink=nowhere, driver=nowhere, hub=Hub(), backpressure_limit=0, protocol=None, keep_alive=KeepAlive(0, 0)
+    )
+    ws._end()
+    return ws

@@ -1,24 +1,113 @@
-"""The checks of a client's own options; those of every option of the package are in `_options.py`.
+"""A client's options: what they are, and their checks; those of every option of the package are in `_options.py`.
 
-Pure functions, called when a `WebSocket` is made, before anything is sent.
+Pure functions and values, made when a `WebSocket` is made, before anything is sent.
 """
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypedDict
 
 import trio
+from attrs import frozen
 
 from trio_bunws._handlers import WebSocketHandler
 from trio_bunws._headers import TOKEN, Headers
-from trio_bunws._options import check_deflate, check_int
+from trio_bunws._options import check_deflate, check_int, check_timeout
+from trio_bunws._proxy import Proxy, check_proxy
+from trio_bunws._url import Target, parse_url
 from trio_bunws._wire.opening import OURS
 
 if TYPE_CHECKING:
     from trio_bunws._headers import HeadersLike
     from trio_bunws._options import PerMessageDeflate
+
+MAX_PING_TIME: Final = 86400.0
+"""Seconds; the greatest `ping_interval` and `ping_timeout`."""
+
+
+class WebSocketOptions(TypedDict, total=False):
+    """The options of `WebSocket` that `reconnecting` passes on; what they mean is told there."""
+
+    headers: HeadersLike | None
+    tls: ssl.SSLContext | None
+    proxy: str | Proxy | None
+    per_message_deflate: bool | PerMessageDeflate
+    max_payload_length: int
+    max_fragments: int
+    backpressure_limit: int
+    max_inbox: int
+    open_timeout: float
+    close_timeout: float
+    ping_interval: float
+    ping_timeout: float
+
+
+@frozen(kw_only=True)
+class ClientOptions:
+    """What a `WebSocket` was made with, checked."""
+
+    target: Target
+    protocols: tuple[str, ...]
+    headers: Headers
+    tls: ssl.SSLContext | None
+    proxy: Proxy | None
+    stream: trio.abc.Stream | None
+    open_timeout: float
+    close_timeout: float
+    ping_interval: float
+    ping_timeout: float
+    max_fragments: int
+    handler: WebSocketHandler[None]
+
+
+def check_options(  # the arguments are `WebSocket`'s
+    url: object,
+    protocols: object,
+    *,
+    headers: HeadersLike | None,
+    tls: ssl.SSLContext | None,
+    proxy: str | Proxy | None,
+    stream: trio.abc.Stream | None,
+    open_timeout: float,
+    close_timeout: float,
+    ping_interval: float,
+    ping_timeout: float,
+    max_fragments: int,
+    per_message_deflate: bool | PerMessageDeflate,
+    max_payload_length: int,
+    backpressure_limit: int,
+    max_inbox: int,
+) -> ClientOptions:
+    """Return the arguments of a `WebSocket`, or raise `TypeError` or `ValueError` for the first that is wrong."""
+    target = parse_url(url)
+    check_tls(tls)
+    check_stream(stream)
+    check_timeout("WebSocket", "open_timeout", open_timeout)
+    check_timeout("WebSocket", "close_timeout", close_timeout)
+    check_timeout("WebSocket", "ping_interval", ping_interval, maximum=MAX_PING_TIME)
+    check_timeout("WebSocket", "ping_timeout", ping_timeout, maximum=MAX_PING_TIME)
+    check_int("WebSocket", "max_fragments", max_fragments, 1)
+    return ClientOptions(
+        target=target,
+        protocols=check_protocols(protocols),
+        headers=check_headers(headers, target.authorization),
+        tls=tls,
+        proxy=check_proxy(proxy, target),
+        stream=stream,
+        open_timeout=open_timeout,
+        close_timeout=close_timeout,
+        ping_interval=ping_interval,
+        ping_timeout=ping_timeout,
+        max_fragments=max_fragments,
+        handler=make_handler(
+            per_message_deflate=per_message_deflate,
+            max_payload_length=max_payload_length,
+            backpressure_limit=backpressure_limit,
+            max_inbox=max_inbox,
+        ),
+    )
 
 
 def check_protocols(protocols: object) -> tuple[str, ...]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 NO_CLOSE_FRAME: Final = 1006
 """The code that stands for "no Close frame at all" (RFC 6455, section 7.1.5); never on the wire."""
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+"""Status codes of responses that only say where else to ask."""
 
 
 class BunwsError(Exception):
@@ -96,17 +98,26 @@ class HandshakeError(BunwsError):
         headers: the headers of its response.
         body: the first bytes of the response's body, as far as it was read.
         reason: what is wrong with a response whose status is 101, or "".
+        from_proxy: it was the proxy that refused, when it was asked for the way to the server.
     """
 
-    def __init__(self, status: int, headers: Headers, body: bytes, *, reason: str = "") -> None:
+    def __init__(
+        self, status: int, headers: Headers, body: bytes, *, reason: str = "", from_proxy: bool = False
+    ) -> None:
         super().__init__(status, headers, body)
         self.status = status
         self.headers = headers
         self.body = body
         self.reason = reason
+        self.from_proxy = from_proxy
 
     def __str__(self) -> str:
+        if self.from_proxy:
+            return f"the proxy answered CONNECT with HTTP status {self.status}"
         answered = f"the server answered the WebSocket handshake with HTTP status {self.status}"
+        location = self.headers.get("location")
+        if self.status in REDIRECTS and location is not None:
+            return f"{answered}, a redirect to {location}, which is not followed"
         return f"{answered}, but {self.reason}" if self.reason else answered
 
 

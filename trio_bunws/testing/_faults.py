@@ -73,7 +73,7 @@ def _end(fault: str, connection: Connection) -> MemoryStream:
     if isinstance(connection, RawPeer):
         stream = connection.stream
     elif isinstance(connection, WebSocket):
-        stream = connection._stream
+        stream = connection._life.options.stream
     if not isinstance(stream, MemoryStream):
         raise TypeError(f"{fault} expects a connection that MemoryListener made by itself, not {stream!r}")
     return stream

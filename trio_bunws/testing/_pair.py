@@ -6,9 +6,10 @@ The server is a whole one, with `fetch` and handlers, and the client is `WebSock
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 from trio_bunws._client import WebSocket
+from trio_bunws._client_options import WebSocketOptions
 from trio_bunws._handlers import WebSocketHandler
 from trio_bunws._options import Limits
 from trio_bunws._serve import open_server
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeVar
 
-    from trio_bunws._headers import HeadersLike
-    from trio_bunws._options import PerMessageDeflate
     from trio_bunws._server import Fetch, Server
 
     T = TypeVar("T", default=None)
@@ -30,17 +29,10 @@ URL = "ws://server.test/"
 LIMITS = Limits()
 
 
-class ClientOptions(TypedDict, total=False):
-    """Options of `WebSocket`, by its names."""
+class PairOptions(WebSocketOptions, total=False):
+    """Options of the `WebSocket`, by its names."""
 
     protocols: str | Iterable[str] | None
-    headers: HeadersLike | None
-    per_message_deflate: bool | PerMessageDeflate
-    max_payload_length: int
-    backpressure_limit: int
-    max_inbox: int
-    open_timeout: float
-    close_timeout: float
 
 
 @asynccontextmanager
@@ -50,7 +42,7 @@ async def open_pair(
     *,
     url: str = URL,
     limits: Limits = LIMITS,
-    **options: Unpack[ClientOptions],
+    **options: Unpack[PairOptions],
 ) -> AsyncGenerator[tuple[Server[T], WebSocket]]:
     """Serve in memory, and yield the `Server` and a `WebSocket` that is connected to it.
 
@@ -65,13 +57,15 @@ async def open_pair(
         fetch: the server's `fetch`; without it every handshake is upgraded.
         url: what the client asks for; host and port lead nowhere.
         limits: the server's.
-        options: the client's, as `WebSocket` takes them.
+        options: the client's, as `WebSocket` takes them; but its keep-alive pings are off unless `ping_interval` says
+            otherwise, so that nothing is sent but by the test.
 
     Raises:
         HandshakeError: if `fetch` does not upgrade; and what `open_server` and `WebSocket` raise.
     """
     listener = MemoryListener()
     handler: WebSocketHandler[T] = WebSocketHandler() if websocket is None else websocket
+    options.setdefault("ping_interval", 0.0)
     async with (
         open_server(fetch, handler, listeners=[listener], limits=limits) as server,
         WebSocket(url, stream=await listener.connect(), **options) as client,

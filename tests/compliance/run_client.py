@@ -1,0 +1,62 @@
+# python tests/compliance/run_client.py SUITE OUTPUT [RUN ...]
+"""Runs Autobahn's suite against our client and judges its reports: `nox -s compliance` does it.
+
+As `run.py` for the server; the run `client-whole`, which takes minutes, is done only if it is named. Ends with status 1
+if anything is wrong, which includes anything that the client has written to its standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from compliance.client_runs import CLIENT_RUNS, WHOLE
+from compliance.report import findings, read_report, summary
+
+if TYPE_CHECKING:
+    from compliance.runs import Run
+
+CLIENT = Path(__file__).parent / "echo_client.py"
+TIMEOUT = "1500"
+"""Seconds for one run."""
+
+
+def run_client_cases(suite: Path, run: Run, output: Path) -> list[str]:
+    """Let the suite test our client; return what was wrong."""
+    output.mkdir(parents=True, exist_ok=True)
+    log = output / "client.log"
+    suite_options = ["--out", str(output), "--agent", run.name, "--timeout", TIMEOUT, "--strict", "--cases", *run.cases]
+    command = [sys.executable, str(suite / "run_client_cases.py"), *suite_options]
+    command += ["--", sys.executable, "-W", "error", str(CLIENT), run.name]
+    began = time.monotonic()
+    with log.open("w") as stderr:
+        status = subprocess.run(command, env=dict(os.environ), stderr=stderr, check=False).returncode
+    seconds = time.monotonic() - began
+    verdicts = read_report(output)
+    print(f"{summary(run, verdicts)}; {seconds:.1f} s", flush=True)
+    complaints = findings(run, verdicts)
+    if status:
+        complaints.append(f"run_client_cases.py ended with status {status}; see {output / 'wstest.log'}")
+    if written := log.read_text():
+        complaints.append(f"the client wrote to its standard error:\n{written}")
+    return complaints
+
+
+def main() -> None:
+    """Do the runs that are named, or all that CI does."""
+    suite, output = Path(sys.argv[1]), Path(sys.argv[2])
+    failed = False
+    for name in sys.argv[3:] or CLIENT_RUNS:
+        for complaint in run_client_cases(suite, {**CLIENT_RUNS, WHOLE.name: WHOLE}[name], output / name):
+            failed = True
+            print(f"{name}: {complaint}", flush=True)
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()
