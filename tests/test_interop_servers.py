@@ -1,0 +1,173 @@
+"""Our client at other people's servers, websockets, Node's `ws` and Bun, and through a proxy that is a real one.
+
+The servers are programs of tests/interop/, each in a process of its own; the proxy is a TCP server in this one, which
+does what CONNECT tells it to. Compression is the business of `test_interop_deflate.py`.
+"""
+
+from __future__ import annotations
+
+import ssl
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trustme
+from interop.chat import PATIENCE, bun_program, node_program, python_program, running_echo
+
+from trio_bunws import CloseEvent, HandshakeError, WebSocket, WebSocketHandler, open_server, reconnecting
+from trio_bunws._close import CloseFrame
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterator
+
+MIB = 1024 * 1024
+SERVERS: dict[str, tuple[Callable[[], list[str]], int]] = {
+    "websockets": (partial(python_program, "websockets_server"), MIB),
+    "ws": (partial(node_program, "ws", "server"), 16 * MIB),
+    "bun": (partial(bun_program, "server"), 16 * MIB),
+}
+"""How each is started, and the longest message that it takes unless told otherwise."""
+
+
+@pytest.fixture(name="server", params=list(SERVERS))
+def running_server(request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
+    command, longest = SERVERS[request.param]
+    with running_echo(command(), '{"perMessageDeflate": false}' if request.param != "websockets" else "{}") as port:
+        yield f"ws://127.0.0.1:{port}/", longest
+
+
+async def test_messages_come_back_as_they_were_sent(server: tuple[str, int]) -> None:
+    url, longest = server
+    with trio.fail_after(PATIENCE):
+        async with WebSocket(url, per_message_deflate=False) as ws:
+            for message in (
+                "",
+                "Zażółć gęślą jaźń 👩🏽‍🚀",
+                b"",
+                bytes(range(256)),
+                "x" * 70_000,
+                b"\x00\xff" * (longest // 2),
+            ):
+                ws.send(message)
+                assert await ws.receive() == message
+            assert ws.extensions == ""
+
+
+async def test_pings_are_answered_and_a_close_too(server: tuple[str, int]) -> None:
+    told: list[CloseEvent] = []
+    with trio.fail_after(PATIENCE):
+        ws = WebSocket(server[0])
+        ws.add_event_listener("close", told.append)
+        answered = trio.Event()
+        ws.add_event_listener("pong", lambda _: answered.set())
+        async with ws:
+            ws.ping("are you there")
+            await answered.wait()
+            assert ws.latency is not None
+            ws.close(4000, "bye")
+            info = await ws.closed()
+    assert info.sent == CloseFrame(4000, "bye")
+    assert info.received is not None
+    assert info.received.code == 4000
+    assert [(event.code, event.reason, event.was_clean) for event in told] == [(4000, "bye", True)]
+
+
+async def test_a_lost_server_is_connected_to_again_when_it_is_back() -> None:
+    command, _ = SERVERS["ws"]
+    with running_echo(command()) as first:
+        pass
+    again = f'{{"perMessageDeflate": false, "port": {first}}}'
+    sockets = reconnecting(f"ws://127.0.0.1:{first}/", initial_delay=0.05, max_delay=0.05)
+    with trio.fail_after(PATIENCE):
+        async with sockets:
+            for text in ("one", "two"):
+                with running_echo(command(), again):
+                    ws = await sockets.__anext__()
+                    ws.send(text)
+                    assert await ws.receive() == text
+                assert (await ws.closed()).code == 1006
+
+
+# Through a proxy
+
+
+class ConnectProxy:
+    """An HTTP proxy for CONNECT alone, as a TCP server."""
+
+    def __init__(self) -> None:
+        self.heads: list[bytes] = []
+        """The requests."""
+        self.carried = b""
+        """What clients have sent through it."""
+        self.port = 0
+
+    async def serve(self, task_status: trio.TaskStatus[list[trio.SocketListener]]) -> None:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        self.port = listeners[0].socket.getsockname()[1]
+        await trio.serve_listeners(self.handle, listeners, task_status=task_status)
+
+    async def handle(self, client: trio.SocketStream) -> None:
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += await client.receive_some(1)
+        self.heads.append(head)
+        if b"Proxy-Authorization: Basic bWU6cHc=\r\n" not in head:
+            await client.send_all(b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n")
+            return
+        place = head.split(b" ")[1].decode()
+        server = await trio.open_tcp_stream(place.rpartition(":")[0], int(place.rpartition(":")[2]))
+        await client.send_all(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        async with client, server, trio.open_nursery() as nursery:
+            nursery.start_soon(self.carry, client, server, True)
+            nursery.start_soon(self.carry, server, client, False)
+
+    async def carry(self, source: trio.SocketStream, to: trio.SocketStream, keep: bool) -> None:
+        async for data in source:
+            if keep:
+                self.carried += data
+            await to.send_all(data)
+        await to.send_eof()
+
+
+@asynccontextmanager
+async def running_proxy() -> AsyncGenerator[ConnectProxy]:
+    proxy = ConnectProxy()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(proxy.serve)
+        yield proxy
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_proxy_leads_to_a_server(server: tuple[str, int]) -> None:
+    with trio.fail_after(PATIENCE):
+        async with running_proxy() as proxy:
+            async with WebSocket(server[0], proxy=f"http://me:pw@127.0.0.1:{proxy.port}") as ws:
+                ws.send("through the gate")
+                assert await ws.receive() == "through the gate"
+            with pytest.raises(HandshakeError, match="the proxy") as caught:
+                await WebSocket(server[0], proxy=f"http://me:no@127.0.0.1:{proxy.port}").__aenter__()
+    assert (caught.value.status, caught.value.from_proxy) == (407, True)
+    assert proxy.heads[0].startswith(b"CONNECT " + server[0][5:-1].encode() + b" HTTP/1.1\r\n")
+    assert proxy.carried.startswith(b"GET / HTTP/1.1\r\n")
+
+
+async def test_tls_goes_through_a_proxy_which_sees_nothing_of_it() -> None:
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    handler: WebSocketHandler[None] = WebSocketHandler(message=lambda ws, message: ws.send(message))
+    with trio.fail_after(PATIENCE):
+        async with (
+            open_server(None, handler, hostname="localhost", port=0, tls=context) as ours,
+            running_proxy() as proxy,
+        ):
+            url = f"wss://localhost:{ours.port}/secret"
+            async with WebSocket(url, proxy=f"http://me:pw@127.0.0.1:{proxy.port}", tls=trusting) as ws:
+                ws.send("through the gate")
+                assert await ws.receive() == "through the gate"
+    assert proxy.heads[0].startswith(b"CONNECT localhost:")
+    assert b"secret" not in proxy.carried
