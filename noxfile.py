@@ -66,7 +66,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def compliance(session: nox.Session) -> None:
-    """Run Autobahn's suite against our server, where the suite is here; arguments name runs (compliance/runs.py)."""
+    """Run Autobahn's suite against our server and client, if it is here; arguments name runs (compliance/)."""
     suite = autobahn(session)
     session.install("-e.")
     output = Path(session.create_tmp()).resolve()

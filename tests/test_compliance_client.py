@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from compliance.client_runs import CLIENT_RUNS, WHOLE
+from compliance.client_runs import CLIENT_RUNS
 from compliance.echo_client import MAX_FRAGMENTS, client, run_case
 
 from trio_bunws import PerMessageDeflate, ServerWebSocket, WebSocketHandler, open_server
@@ -19,12 +19,12 @@ GROUPS = {f"{group}.*" for group in (1, 2, 3, 4, 5, 6, 7, 9, 10)}
 def test_the_groups_of_the_promise_are_run() -> None:
     assert set(CLIENT_RUNS["client-plain"].cases) == GROUPS
     assert {case.partition(".")[0] for case in CLIENT_RUNS["client-deflate"].cases} == {"12", "13"}
-    assert set(WHOLE.cases) == GROUPS | {"12.*", "13.*"}
+    assert set(CLIENT_RUNS["client-whole"].cases) == GROUPS | {"12.*", "13.*"}
 
 
-@pytest.mark.parametrize("run", [*CLIENT_RUNS.values(), WHOLE], ids=lambda run: run.name)
+@pytest.mark.parametrize("run", CLIENT_RUNS.values(), ids=CLIENT_RUNS.keys())
 async def test_the_client_is_an_echo(run: Run) -> None:
-    messages = ["€", b"\x00\xff", "", b"", "x" * 70_000]
+    messages: list[str | bytes] = ["€", b"\x00\xff", "", b"", "x" * 70_000]
     heard: list[str | bytes] = []
 
     def opened(ws: ServerWebSocket) -> None:

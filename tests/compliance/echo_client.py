@@ -18,7 +18,7 @@ from trio_bunws import BunwsError, MessageEvent, WebSocket
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
-from compliance.client_runs import CLIENT_RUNS, WHOLE
+from compliance.client_runs import CLIENT_RUNS
 
 if TYPE_CHECKING:
     from compliance.runs import Run
@@ -50,7 +50,7 @@ async def run_case(ws: WebSocket) -> None:
 
 
 async def main() -> None:
-    run = {**CLIENT_RUNS, WHOLE.name: WHOLE}[sys.argv[1]]
+    run = CLIENT_RUNS[sys.argv[1]]
     url, agent, count = (os.environ[f"AUTOBAHN_{name}"] for name in ("URL", "AGENT", "COUNT"))
     for case in range(1, int(count) + 1):
         await run_case(client(run, f"{url}/runCase?case={case}&agent={agent}"))

@@ -1,5 +1,5 @@
 # python tests/compliance/run.py SUITE OUTPUT [RUN ...]
-"""Runs Autobahn's suite against our server and judges its reports: `nox -s compliance` does it.
+"""Runs Autobahn's suite against our server and our client and judges its reports: `nox -s compliance` does it.
 
 SUITE is the folder of the suite's scripts, OUTPUT where its reports go. Ends with status 1 if anything is wrong, which
 includes anything that the server has written to its standard error.
@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from compliance.client_runs import CLIENT_RUNS
 from compliance.report import findings, read_report, summary
+from compliance.run_client import run_client_cases
 from compliance.runs import RUNS
 
 if TYPE_CHECKING:
@@ -76,8 +78,10 @@ def main() -> None:
     suite, output = Path(sys.argv[1]), Path(sys.argv[2])
     subprocess.run([str(suite / "setup_wstest.sh")], stdout=subprocess.DEVNULL, check=True)  # not in a run's time
     failed = False
-    for name in sys.argv[3:] or [name for name, run in RUNS.items() if not run.is_long]:
-        for complaint in run_server_cases(suite, RUNS[name], output / name):
+    runs = {**RUNS, **CLIENT_RUNS}
+    for name in sys.argv[3:] or [name for name, run in runs.items() if not run.is_long]:
+        run_cases = run_client_cases if name in CLIENT_RUNS else run_server_cases
+        for complaint in run_cases(suite, runs[name], output / name):
             failed = True
             print(f"{name}: {complaint}", flush=True)
     sys.exit(failed)

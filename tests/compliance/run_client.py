@@ -1,8 +1,6 @@
-# python tests/compliance/run_client.py SUITE OUTPUT [RUN ...]
-"""Runs Autobahn's suite against our client and judges its reports: `nox -s compliance` does it.
+"""One run of Autobahn's suite against our client, and what its report is worth; `run.py` asks for it.
 
-As `run.py` for the server; the run `client-whole`, which takes minutes, is done only if it is named. Ends with status 1
-if anything is wrong, which includes anything that the client has written to its standard error.
+Anything that the client has written to its standard error is wrong as well.
 """
 
 from __future__ import annotations
@@ -14,8 +12,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from compliance.client_runs import CLIENT_RUNS, WHOLE
 from compliance.report import findings, read_report, summary
 
 if TYPE_CHECKING:
@@ -45,18 +41,3 @@ def run_client_cases(suite: Path, run: Run, output: Path) -> list[str]:
     if written := log.read_text():
         complaints.append(f"the client wrote to its standard error:\n{written}")
     return complaints
-
-
-def main() -> None:
-    """Do the runs that are named, or all that CI does."""
-    suite, output = Path(sys.argv[1]), Path(sys.argv[2])
-    failed = False
-    for name in sys.argv[3:] or CLIENT_RUNS:
-        for complaint in run_client_cases(suite, {**CLIENT_RUNS, WHOLE.name: WHOLE}[name], output / name):
-            failed = True
-            print(f"{name}: {complaint}", flush=True)
-    sys.exit(failed)
-
-
-if __name__ == "__main__":
-    main()
