@@ -70,8 +70,10 @@ class Watch:
 
     def handler(self, **given: Any) -> WebSocketHandler[Any]:
         """Return the handler, with these changes."""
-        told = {} if "session" in given else {"message": self.message}
-        return WebSocketHandler(**({"open": self.open, "close": self.close} | told | given))
+        handlers: dict[str, Any] = {"open": self.open, "close": self.close}
+        if "session" not in given:
+            handlers["message"] = self.message
+        return WebSocketHandler(**(handlers | given))
 
     async def fetch(self, request: Request, server: Server[Any]) -> Response | None:
         """Upgrade, read a body, or stream without end."""

@@ -377,6 +377,16 @@ def test_compressed_messages_give_the_same_events(
         inflater = Inflater(15, takeover=takeover)
         return by_codec(*reads, codec=Codec(NO_LIMIT, NO_LIMIT, client=client, inflater=inflater))
 
-    assert without_reason(events_of(sent)) == expected
-    assert without_reason(events_of(*cut(sent, places))) == expected
-    assert without_reason(events_of(*(sent[index : index + 1] for index in range(len(sent))))) == expected
+    for reads in ([sent], cut(sent, places), [sent[index : index + 1] for index in range(len(sent))]):
+        got = without_reason(events_of(*reads))
+        if got[-1:] == [Failure(1002, "")] and expected[-1:] == [Failure(1007, "")]:
+            # wsproto has a payload inflated before it finds that no frame may stand there.
+            got[-1] = expected[-1]
+        assert got == expected
+
+
+def test_what_may_not_stand_there_is_not_inflated() -> None:
+    sent = b"".join(map(bytes, [Frame(b"\x02\x00", TEXT, reserved=4), Frame(b"\x06", CONTINUATION, final=False)]))
+    codec = Codec(NO_LIMIT, NO_LIMIT, inflater=Inflater(15, takeover=True))
+    assert without_reason(by_codec(sent, codec=codec)) == ["", Failure(1002, "")]
+    assert by_wsproto(sent, client=False, inflater=Inflater(15, takeover=True)) == ["", Failure(1007, "")]

@@ -171,6 +171,10 @@ class Watch:
         self._task = None
         return trio.lowlevel.Abort.SUCCEEDED
 
+    @property
+    def _is_waiting(self) -> bool:
+        return self._task is not None
+
     def _wake(self) -> None:
         task, self._task = self._task, None
         if task is not None:
@@ -182,7 +186,7 @@ class Watch:
         True: there may be more to read.
         """
         reader = self._reader
-        if self._task is None or reader is None or self.ended:
+        if not self._is_waiting or reader is None or self.ended:
             self._wake()
             return False
         try:
@@ -207,7 +211,7 @@ class Watch:
             self._failure = exc
         if self._refused or self._failure is not None:
             self._wake()
-        return self.ready and self._task is not None
+        return self.ready and self._is_waiting
 
     def forget(self) -> None:
         """Unregister the socket, which is about to be closed, and let the waiting task find that out. Idempotent."""
