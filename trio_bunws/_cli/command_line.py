@@ -48,6 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(given.command, exc, USAGE)
     except CommandError as exc:
         return _complain(given.command, exc, FAILURE)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        return BY_SIGNAL + signal.SIGPIPE
+    except OSError as exc:
+        return _complain(given.command, exc, FAILURE)
     except KeyboardInterrupt:
         return BY_SIGNAL + signal.SIGINT
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 import trio
 
-from trio_bunws._cli.arguments import BY_SIGNAL, FAILURE, CommandError, seconds
+from trio_bunws._cli.arguments import FAILURE, CommandError, seconds
 from trio_bunws._cli.client_arguments import add_client_arguments, client_maker, connected
 from trio_bunws._cli.console import Console
 from trio_bunws._cli.input_lines import (
@@ -47,7 +47,7 @@ end of the input, messages are shown until none came for a second (--wait), or w
 sends any.
 
 exit codes: 0 closed in good order, 1 no connection, or lost, or closed by the server with an error, 2 wrong usage,
-130 after Ctrl-C, 143 after SIGTERM.
+130 after Ctrl-C, 143 after SIGTERM, 141 if nobody reads the output any more.
 
 examples:
   trio-bunws connect ws://127.0.0.1:3000/
@@ -95,12 +95,10 @@ class Conversation:
 
         Raises:
             CommandError: if there is no connection, or the input of a pipe makes no sense.
+            OSError: if its output cannot be written.
         """
-        try:
-            async with connected(self._ws):
-                return await self._talk()
-        except BrokenPipeError:  # whoever read our output has seen enough
-            return BY_SIGNAL + signal.SIGPIPE
+        async with connected(self._ws):
+            return await self._talk()
 
     async def _talk(self) -> int:
         ws, console = self._ws, self._console

@@ -58,7 +58,9 @@ class Console:
             self._prompting = False
             with suppress(OSError):
                 os.write(self._stdout, ERASE.encode())  # a few bytes, also when cancelled
-            termios.tcsetattr(self._stdin, termios.TCSANOW, before)
+            with suppress(OSError, termios.error):  # it may be gone
+                termios.tcsetattr(self._stdin, termios.TCSANOW, before)
+                os.write(self._stdout, ERASE.encode())  # a few bytes, also when cancelled
 
     def _set_keys(self) -> None:
         mode = termios.tcgetattr(self._stdin)
@@ -78,6 +80,7 @@ class Console:
         Raises:
             ValueError: if a line of a pipe is not UTF-8.
         """
+        await trio.lowlevel.checkpoint()  # some may be left of the last read
         while not self._lines:
             data = await read_some(self._stdin)
             if self.interactive:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import ssl
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict
@@ -25,7 +26,7 @@ from trio_bunws._serve import serve
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from trio_bunws._cli.application import Application
     from trio_bunws._server import Server
@@ -81,7 +82,10 @@ def run(given: argparse.Namespace) -> int:
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     folder = Path.cwd()
     sys.path.insert(0, str(folder))
-    watch = SourceWatch(folder) if given.reload else None  # before the import: a change during it counts
+    watch = None
+    if given.reload:
+        watch = SourceWatch(folder)  # before the import: a change during it counts
+        sys.dont_write_bytecode = True  # a .pyc is taken for right if the second and the size are
     application = load(given.application)
     try:
         trio.run(partial(Serving(given.application, folder, watch).run, application, place))
@@ -124,13 +128,23 @@ def _context(given: argparse.Namespace) -> ssl.SSLContext | None:
     return context
 
 
+def say(line: str) -> None:
+    """Print a line, which whoever waits for it sees at once; nobody has to."""
+    with suppress(OSError):
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+
+
 class Serving:
     """One run of a server, from its start to its orderly end."""
 
-    def __init__(self, reference: str, folder: Path, watch: SourceWatch | None) -> None:
+    def __init__(
+        self, reference: str, folder: Path, watch: SourceWatch | None, say: Callable[[str], object] = say
+    ) -> None:
         self._reference: Final = reference
         self._folder: Final = folder
         self._watch: Final = watch
+        self._say: Final = say
         self._server: Server[Any] | None = None
 
     async def run(self, application: Application, place: Place) -> None:
@@ -149,8 +163,7 @@ class Serving:
         """Say where it listens; `serve` calls this, as a `trio.TaskStatus`."""
         assert server is not None
         self._server = server
-        sys.stdout.write(f"Listening on {server.url}\n")
-        sys.stdout.flush()
+        self._say(f"Listening on {server.url}")
         if self._watch is not None:
             server.start_soon(self._follow, self._watch, server)
 
@@ -161,7 +174,7 @@ class Serving:
             self._server.stop(True)
             await anext(signals)
             self._server.stop(grace=0)
-            await anext(signals)
+            await trio.sleep_forever()  # the server ends this, when it has ended
 
     async def _follow(self, watch: SourceWatch, server: Server[Any]) -> None:
         """Import the application again whenever a file has changed."""
