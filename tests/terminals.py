@@ -51,6 +51,16 @@ class Terminal:
         before, self.seen = self.seen[:at], self.seen[at:]
         return before
 
+    async def rest(self) -> str:
+        """Return what the program has written until its end, with every sequence."""
+        with trio.fail_after(PATIENCE):
+            try:
+                while True:
+                    await trio.lowlevel.wait_readable(self._master)
+                    self.seen += os.read(self._master, 65536).decode()
+            except OSError:  # as Linux tells the end of a terminal
+                return self.seen
+
     def hang_up(self) -> None:
         """Close the window."""
         os.close(self._master)

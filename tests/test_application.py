@@ -118,7 +118,7 @@ def test_what_cannot_be_served_is_told_in_one_line(reference: str, words: str) -
 )
 def test_a_module_that_raises_is_told_with_its_place(folder: Path, source: str, words: str) -> None:
     (folder / "broken.py").write_text(source)
-    with pytest.raises(UsageError, match="^cannot import broken: ") as caught:
+    with pytest.raises(UsageError, match=r"^cannot import broken: ") as caught:
         load("broken")
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -52,6 +52,4 @@ def test_a_parser_complains_in_one_line(capsys: pytest.CaptureFixture[str]) -> N
     assert caught.value.code == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == (
-        "tool: error: argument --port: a port is a number from 0 to 65535, not 'x' (see tool --help)\n"
-    )
+    assert err == ("tool: error: argument --port: a port is a number from 0 to 65535, not 'x' (see tool --help)\n")

@@ -105,7 +105,7 @@ async def test_a_certificate_is_believed_by_its_authority_or_by_force(
         for arguments in (["--ca", str(ca)], ["--insecure"], ["--ca", str(ca), "--cert", str(tmp_path / "own.pem")]):
             async with connected(making(url, *arguments)(None)) as ws:
                 assert ws.url == url
-        with pytest.raises(CommandError, match="CERTIFICATE_VERIFY_FAILED|certificate verify failed"):
+        with pytest.raises(CommandError, match=r"CERTIFICATE_VERIFY_FAILED|certificate verify failed"):
             async with connected(making(url)(None)):
                 pass  # pragma: no cover
 

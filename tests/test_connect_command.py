@@ -278,11 +278,10 @@ def on(window: Terminal) -> Console:
 
 @asynccontextmanager
 async def talking(window: Terminal, handler: WebSocketHandler[None] = ECHO) -> AsyncGenerator[Talk]:
-    async with serving(handler) as talk:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(talk.run, on(window))
-            await window.until("Type a message, or /help\n> ")
-            yield talk
+    async with serving(handler) as talk, trio.open_nursery() as nursery:
+        nursery.start_soon(talk.run, on(window))
+        await window.until("Type a message, or /help\n> ")
+        yield talk
 
 
 async def test_a_conversation_on_a_terminal(window: Terminal) -> None:

@@ -176,9 +176,7 @@ async def test_a_window_that_is_gone_ends_the_input(window: Terminal) -> None:
         assert await console.read_line() is None
 
 
-async def test_a_window_without_a_size_counts_as_80_columns(
-    window: Terminal, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_window_without_a_size_counts_as_80_columns(window: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(_descriptor: int) -> os.terminal_size:
         raise OSError
 

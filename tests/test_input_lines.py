@@ -46,6 +46,6 @@ def test_a_line_is_a_message_or_a_command(line: str, meaning: Line) -> None:
     ],
 )
 def test_a_mistake_is_told_in_words(line: str, words: str) -> None:
-    with pytest.raises(ValueError, match="^/(binary|close) expects|^there is no command") as caught:
+    with pytest.raises(ValueError, match=r"^/(binary|close) expects|^there is no command") as caught:
         understand(line)
     assert words in str(caught.value)

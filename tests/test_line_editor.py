@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -67,7 +69,7 @@ def test_keys_may_come_in_pieces(cuts: list[int]) -> None:
     editor = LineEditor()
     done: list[str | None] = []
     edges = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         done += editor.feed(data[start:end])
     assert done == ["aöx"]
 

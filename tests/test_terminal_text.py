@@ -30,7 +30,7 @@ def test_control_characters_are_written_as_python_would(text: str, shown: str) -
 
 
 @pytest.mark.parametrize(
-    ("text", "columns"), [("", 0), ("abc", 3), ("日本", 4), ("e\u0301", 1), ("a\u200db", 2), ("Ａ", 2)]
+    ("text", "columns"), [("", 0), ("abc", 3), ("日本", 4), ("e\u0301", 1), ("a\u200db", 2), ("\uff21", 2)]
 )
 def test_wide_characters_take_two_columns_and_accents_none(text: str, columns: int) -> None:
     assert width(text) == columns

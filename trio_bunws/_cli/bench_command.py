@@ -29,13 +29,18 @@ if TYPE_CHECKING:
 
 DESCRIPTION: Final = "Load a WebSocket server that answers each message with one message, as an echo server does."
 EPILOG: Final = """\
-Every connection sends a message, waits for the answer, and sends the next; --in-flight sends so many before it waits.
-The time from a message to its answer is its latency. Progress is shown on a terminal, the summary on standard output.
-This program is one process in Python: a fast server may wait for it. Then several of them, on other machines, say
-more.
+Every connection sends a message, waits for the answer, and sends the next;
+--in-flight sends so many before it waits. The time from a message to its answer
+is its latency. Progress is shown on a terminal, the summary on standard output.
 
-exit codes: 0, 1 no connection, or some lost, or no answer at all, 2 wrong usage, 130 after Ctrl-C, which ends the
-measurement and shows what there is, 143 after SIGTERM.
+This program is one process in Python: a fast server may wait for it. Then
+several of them, on other machines, say more.
+
+exit codes:
+  0    all connections stayed open, and there were answers
+  1    no connection, or some were lost, or there was no answer
+  2    wrong usage
+  130  Ctrl-C (143: SIGTERM), which shows what was measured until then
 
 examples:
   trio-bunws bench ws://127.0.0.1:3000/
@@ -91,7 +96,6 @@ class Bench:
         self._stderr: Final = stderr
         self._latencies: Final = Latencies()
         self._lost: Final[Counter[str]] = Counter()
-        self._unasked = 0  # messages that answer none
         self._open = 0
         self._begun: Final = trio.Event()
         self._failure: CommandError | None = None
@@ -161,9 +165,6 @@ class Bench:
                 await ws.send_wait(self._message, self._compress)
             while True:
                 await ws.receive()
-                if not sent:
-                    self._unasked += 1
-                    continue
                 now = trio.current_time()
                 latencies.add(now - sent.popleft())
                 sent.append(now)
@@ -205,8 +206,6 @@ class Bench:
         ]
         if not answers:
             lines[2:] = ["There was no answer: is this an echo server?"]
-        if self._unasked:
-            lines.append(f"unasked      {self._unasked:,} messages more than were sent")
         lines += [f"lost         {number:,} connections: {words}" for words, number in self._lost.items()]
         return "".join(f"{line}\n" for line in lines)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from trio_bunws._cli import bench_command, connect_command, serve_command
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 PROGRAM: Final = "trio-bunws"
+WIDTH: Final = 79
 
 
 class Command(NamedTuple):
@@ -69,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
         one = commands.add_parser(
             name,
             help=command.description,
-            description=command.description,
+            description=textwrap.fill(command.description, WIDTH),
             epilog=command.epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import signal
+import textwrap
 from functools import partial
 from typing import TYPE_CHECKING, Final, assert_never
 
@@ -36,23 +37,27 @@ if TYPE_CHECKING:
 
     from trio_bunws._client import WebSocket
 
-DESCRIPTION: Final = "Talk to a WebSocket server: each line is a text message, and what the server sends is shown."
+DESCRIPTION: Final = "Talk to a WebSocket server: lines are text messages, and its own are shown."
 EPILOG: Final = f"""\
-On a terminal there is a prompt, with a history (arrow keys) and these commands:
-{COMMANDS}
+On a terminal there is a prompt, with a history (arrow keys) and commands:
+{textwrap.indent(COMMANDS, "  ")}
 
-Without a terminal, lines are read from standard input (the commands work too, unless --no-commands), messages go to
-standard output, one in a line, binary ones as hexadecimal digits, and everything else to standard error. After the
-end of the input, messages are shown until none came for a second (--wait), or with --listen as long as the server
-sends any.
+Without a terminal, lines come from standard input, where the commands work too
+unless --no-commands. Messages go to standard output, one in a line, binary ones
+as hexadecimal digits; everything else goes to standard error. After the end of
+the input, messages are shown until none has come for a second (--wait), or with
+--listen until the server closes.
 
-exit codes: 0 closed in good order, 1 no connection, or lost, or closed by the server with an error, 2 wrong usage,
-130 after Ctrl-C, 143 after SIGTERM, 141 if nobody reads the output any more.
+exit codes:
+  0    closed in good order
+  1    no connection, or it was lost, or closed by the server with an error
+  2    wrong usage
+  130  Ctrl-C (143: SIGTERM; 141: nobody reads the output any more)
 
 examples:
   trio-bunws connect ws://127.0.0.1:3000/
-  trio-bunws connect -H 'Authorization: Bearer abc' -s chat.v1 wss://example.org/chat
-  echo '{{"subscribe": "news"}}' | trio-bunws connect --listen wss://example.org/feed | jq .title
+  trio-bunws connect -H 'Authorization: Bearer abc' -s v1 wss://example.org/
+  echo news | trio-bunws connect --listen wss://example.org/feed | jq .title
 """
 
 

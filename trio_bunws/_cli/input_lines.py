@@ -11,11 +11,11 @@ from typing import Final, NamedTuple, TypeAlias
 COMMANDS: Final = """\
 /ping [text]            send a ping
 /pong [text]            send a pong that nobody asked for
-/binary hex             send a binary message: /binary 0102ff
-/close [code [reason]]  close, and leave: /close 4000 that's all
+/binary hex             send a binary message, as /binary 0102ff
+/close [code [reason]]  close, as /close 4000 that's all
 /help                   show this
-//text                  send text that begins with a slash: //text sends /text
-Ctrl-D closes with 1000; Ctrl-C leaves with 1001."""
+//text                  send text with a slash: //text sends /text
+Ctrl-D closes with 1000, Ctrl-C leaves with 1001."""
 
 
 class Message(NamedTuple):

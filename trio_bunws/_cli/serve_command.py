@@ -7,8 +7,10 @@ in a worker thread, so that neither the sockets nor a signal wait for it.
 from __future__ import annotations
 
 import logging
+import signal
 import ssl
 import sys
+import textwrap
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -33,17 +35,22 @@ if TYPE_CHECKING:
 
 DESCRIPTION: Final = "Serve an application: HTTP by its fetch function, WebSockets by its WebSocketHandler."
 EPILOG: Final = f"""\
-APPLICATION is module or module:attribute, imported from the current folder first, and names {FORMS}.
+APPLICATION is module or module:attribute, imported from the current folder
+first. It names
+{textwrap.fill(FORMS, 79)}.
 
-The address is printed once it listens. SIGTERM or Ctrl-C ends it in good order: it stops listening, open sockets get
-Close 1001 and what was accepted for them; whoever has not taken that after 10 seconds is cut off. A second signal
-cuts off at once.
+The address is printed once it listens. SIGTERM or Ctrl-C ends it in good order:
+it stops listening, open sockets get what was accepted for them and Close 1001,
+and have 10 seconds to take it. A second signal ends it at once.
 
-With --reload, a change of any Python file below the current folder imports the application again; open sockets and
-the port stay, and if it cannot be imported, the one before goes on. For development only.
+With --reload, a change of any Python file below the current folder imports the
+application again. Open sockets and the port stay; if it cannot be imported, the
+one before goes on. For development only.
 
-exit codes: 0 ended by a signal or by the application, 2 wrong usage: also an application that cannot be imported, or
-an address that cannot be listened on.
+exit codes:
+  0    ended by a signal, or by the application itself
+  2    wrong usage: also an application that cannot be imported, or an address
+       that cannot be listened on
 
 examples:
   trio-bunws serve chat
@@ -135,6 +142,12 @@ def say(line: str) -> None:
         sys.stdout.flush()
 
 
+def die_by(number: int) -> None:
+    """Die by a signal, so that whoever waits for the process learns it; handlers that still run do not matter."""
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
+
+
 class Serving:
     """One run of a server, from its start to its orderly end."""
 
@@ -168,13 +181,11 @@ class Serving:
             server.start_soon(self._follow, self._watch, server)
 
     async def _obey(self, signals: AsyncIterator[int]) -> None:
-        """End in good order at the first signal, at once at the second; before it listens there is nothing to end."""
+        """End in good order at the first signal, and die at the second; before it listens there is nothing to end."""
         await anext(signals)
         if self._server is not None:
             self._server.stop(True)
-            await anext(signals)
-            self._server.stop(grace=0)
-            await trio.sleep_forever()  # the server ends this, when it has ended
+            die_by(await anext(signals))
 
     async def _follow(self, watch: SourceWatch, server: Server[Any]) -> None:
         """Import the application again whenever a file has changed."""

@@ -1,0 +1,297 @@
+"""`trio-bunws serve` within the process: on a real port, with real signals, and an application that changes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import ssl
+import sys
+import threading
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+import trustme
+from terminals import PATIENCE, pipes
+
+from trio_bunws import Request, Server, ServerWebSocket, WebSocket, WebSocketHandler, open_server
+from trio_bunws._cli import serve_command, source_watch
+from trio_bunws._cli.application import Application, load
+from trio_bunws._cli.arguments import Parser, UsageError
+from trio_bunws._cli.serve_command import Place, Serving, place_of
+from trio_bunws._cli.source_watch import SourceWatch
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import AsyncGenerator, Iterator
+
+ENDING = (signal.SIGINT, signal.SIGTERM)
+ANYWHERE = Place(port=0)
+SOURCE = """
+from trio_bunws import WebSocketHandler
+handler = WebSocketHandler(message=lambda ws, message: ws.send("{}"))
+"""
+importing = threading.Event()
+go_on = threading.Event()
+
+
+def arguments(*given: str) -> argparse.Namespace:
+    parser = Parser()
+    serve_command.add_arguments(parser)
+    return parser.parse_args(["app", *given])
+
+
+class Log(logging.Handler):
+    """What the command logs, as it comes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._send, self._receive = trio.open_memory_channel[str](100)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._send.send_nowait(record.getMessage())
+
+    async def next(self) -> str:
+        with trio.fail_after(PATIENCE):
+            return await self._receive.receive()
+
+
+@pytest.fixture(name="folder")
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return the current folder, in which the application `app` is."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setattr(source_watch, "PERIOD", 0.001)
+    (tmp_path / "app.py").write_text(SOURCE.format("old"))
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+@asynccontextmanager
+async def running(
+    application: Application, reference: str = "app:handler", folder: Path | None = None
+) -> AsyncGenerator[str]:
+    """Run the command for the block, and then until it has ended; yield its WebSocket URL."""
+    send, receive = trio.open_memory_channel[str](1)
+    watch = None if folder is None else SourceWatch(folder)
+    serving = Serving(reference, folder or Path(), watch, send.send_nowait)
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serving.run, application, ANYWHERE)
+            line = await receive.receive()
+            assert line.startswith("Listening on http://127.0.0.1:")
+            yield line.removeprefix("Listening on ").replace("http://", "ws://")
+
+
+def handling(handler: WebSocketHandler[Any]) -> Application:
+    return Application(None, handler, None)
+
+
+@pytest.mark.parametrize("number", ENDING)
+async def test_a_signal_closes_in_good_order(number: signal.Signals) -> None:
+    async with running(handling(WebSocketHandler())) as url, WebSocket(url) as ws:
+        signal.raise_signal(number)
+        assert (await ws.closed()).received == (1001, "Server closed")
+
+
+async def test_the_second_signal_does_not_wait_for_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, let_go = trio.Event(), trio.Event()
+    died: list[int] = []
+
+    async def hang(_ws: ServerWebSocket, _message: str | bytes) -> None:
+        begun.set()
+        await let_go.wait()
+
+    def die(number: int) -> None:
+        died.append(number)
+        let_go.set()  # which otherwise would take ten seconds
+
+    monkeypatch.setattr(serve_command, "die_by", die)
+    async with running(handling(WebSocketHandler(message=hang))) as url, WebSocket(url) as ws:
+        ws.send("x")
+        await begun.wait()
+        signal.raise_signal(signal.SIGTERM)
+        assert (await ws.closed()).received == (1001, "Server closed")
+        assert died == []
+        signal.raise_signal(signal.SIGINT)
+        await let_go.wait()
+    assert died == [signal.SIGINT]
+
+
+def test_to_die_by_a_signal_is_the_default_action(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[tuple[object, ...]] = []
+    monkeypatch.setattr(signal, "signal", lambda *given: done.append(given))
+    monkeypatch.setattr(signal, "raise_signal", lambda number: done.append((number,)))
+    serve_command.die_by(signal.SIGTERM)
+    assert done == [(signal.SIGTERM, signal.SIG_DFL), (signal.SIGTERM,)]
+
+
+async def test_an_application_may_end_it() -> None:
+    stop: list[Any] = []
+
+    def fetch(request: Request, server: Server) -> None:
+        stop.append(server.stop)
+        server.upgrade(request)
+
+    async with running(Application(fetch, WebSocketHandler(), None)) as url, WebSocket(url) as ws:
+        stop[0](True)
+        assert (await ws.closed()).code == 1001
+
+
+async def test_a_signal_before_it_listens_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def resolve_for_ever(*_arguments: object, **_options: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(serve_command, "serve", resolve_for_ever)
+    with trio.fail_after(PATIENCE):
+        await Serving("app", Path(), None).run(handling(WebSocketHandler()), ANYWHERE)
+
+
+async def test_a_change_reaches_open_sockets_and_a_mistake_leaves_all_as_it_was(folder: Path) -> None:
+    log = Log()
+    serve_command.logger.addHandler(log)
+    sys.path.insert(0, str(folder))
+    try:
+        async with running(load("app:handler"), folder=folder) as url, WebSocket(url) as ws:
+            for text, said, answer in (
+                (SOURCE.format("newer"), "reloaded: app.py", "newer"),
+                ("def (", "not reloaded: cannot import app: SyntaxError: invalid syntax (app.py, line 1)", "newer"),
+                (SOURCE.format("newest"), "reloaded: app.py", "newest"),
+                ("def handler(request, server):\n    pass\n", "reloaded: app.py", "newest"),
+            ):
+                (folder / "app.py").write_text(text)
+                assert await log.next() == said
+                ws.send("?")
+                assert await ws.receive() == answer
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        serve_command.logger.removeHandler(log)
+
+
+@pytest.mark.parametrize("number", ENDING)
+async def test_a_signal_in_the_middle_of_a_reload_ends_it_in_good_order(folder: Path, number: signal.Signals) -> None:
+    sys.path.insert(0, str(folder))
+    importing.clear()
+    go_on.clear()
+    try:
+        async with running(load("app:handler"), folder=folder) as url, WebSocket(url) as ws:
+            own = "import test_serve_command as test\ntest.importing.set()\ntest.go_on.wait()\n"
+            (folder / "app.py").write_text(own + SOURCE.format("never"))
+            assert await trio.to_thread.run_sync(importing.wait, PATIENCE)
+            signal.raise_signal(number)
+            assert (await ws.closed()).received == (1001, "Server closed")
+    finally:
+        go_on.set()
+
+
+async def test_what_it_says_nobody_has_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pipes(1) as (pipe,), os.fdopen(pipe.writer, "w", closefd=False) as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        serve_command.say("one")
+        assert pipe.get() == "one\n"
+        pipe.leave()
+        serve_command.say("two")
+        monkeypatch.undo()
+        with pytest.raises(BrokenPipeError):
+            out.close()
+
+
+# Arguments
+
+
+def test_where_it_listens_is_what_serve_says_unless_told() -> None:
+    assert place_of(arguments()) == {"tls": None}
+    assert place_of(arguments("--host", "::1", "-p", "0")) == {"tls": None, "hostname": "::1", "port": 0}
+    assert place_of(arguments("--unix", "socket")) == {"tls": None, "unix": "socket"}
+
+
+async def test_tls_is_spoken_with_the_certificate(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
+    place = place_of(arguments("--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem")))
+    assert place["tls"] is not None
+    async with open_server(None, WebSocketHandler(), port=0, tls=place["tls"]) as server:
+        context = ssl.create_default_context()
+        authority.configure_trust(context)
+        async with WebSocket(f"wss://127.0.0.1:{server.port}/", tls=context) as ws:
+            assert ws.send("x") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--tls-key", "key.pem"], "--tls-key needs --tls-cert"),
+        (["--tls-cert", "/nothing"], "cannot use /nothing: No such file or directory"),
+        (["--tls-cert", __file__], f"cannot use {__file__}: "),
+        (["--tls-cert", "/nothing", "--tls-key", "/no"], "cannot use /nothing and /no: "),
+        (["--unix", "x", "--port", "1"], "--unix is instead of --host and --port"),
+        (["--unix", "x", "--host", "::"], "--unix is instead of --host and --port"),
+        (["--unix", ""], "--unix expects a path"),
+    ],
+)
+def test_arguments_that_do_not_work_are_told_in_one_line(given: list[str], words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        place_of(arguments(*given))
+    assert str(caught.value).startswith(words)
+    assert "\n" not in str(caught.value)
+
+
+# The command
+
+
+@pytest.fixture(name="served")
+def _served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+    """Return what `serve` is called with by the command; it ends at once."""
+    calls: list[tuple[object, ...]] = []
+
+    async def serve(*given: object, **options: object) -> None:
+        await trio.lowlevel.checkpoint()
+        options.pop("task_status")
+        calls.append((*given, options))
+
+    monkeypatch.setattr(serve_command, "serve", serve)
+    return calls
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_command_serves_what_is_in_the_current_folder(
+    served: list[tuple[object, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    given = arguments("--port", "8080")
+    given.application = "app:handler"
+    assert serve_command.run(given) == 0
+    ((fetch, handler, options),) = served
+    assert (fetch, options) == (None, {"error": None, "tls": None, "port": 8080})
+    assert isinstance(handler, WebSocketHandler)
+    assert not sys.dont_write_bytecode
+
+
+@pytest.mark.usefixtures("folder", "served")
+def test_while_it_reloads_no_stale_bytecode_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    given = arguments("--reload")
+    given.application = "app:handler"
+    assert serve_command.run(given) == 0
+    assert sys.dont_write_bytecode
+
+
+@pytest.mark.usefixtures("folder")
+def test_an_address_that_is_taken_is_wrong_usage() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        given = arguments("--port", str(taken.getsockname()[1]))
+        given.application = "app:handler"
+        with pytest.raises(UsageError, match=r"^cannot listen: .*[Aa]ddress already in use"):
+            serve_command.run(given)
