@@ -143,6 +143,7 @@ def build(session: nox.Session) -> None:
     empty.mkdir(exist_ok=True)
     with session.chdir(empty):
         session.run(python, "-W", "error", "-c", SMOKE_TEST, external=True)
+        session.run(str(clean / "venv" / "bin" / "trio-bunws"), "--help", external=True)
 
 
 @nox.session

@@ -80,9 +80,10 @@ async def started(folder: Path, *arguments: str) -> AsyncGenerator[Process]:
         yield Process(process)
     finally:
         process.kill()
-        await process.wait()
-        assert process.stdout is not None
-        await process.stdout.aclose()
+        with trio.move_on_after(PATIENCE, shield=True):
+            await process.wait()
+            assert process.stdout is not None
+            await process.stdout.aclose()
 
 
 @pytest.fixture(name="folder")

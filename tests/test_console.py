@@ -142,10 +142,10 @@ async def test_the_terminal_is_as_before_after_the_block_also_when_it_is_cancell
     before = termios.tcgetattr(window.descriptor)
     console = on(window)
     with trio.move_on_after(0), console.prompt():
-        during = termios.tcgetattr(window.descriptor)
+        local = termios.tcgetattr(window.descriptor)[LOCAL]
+        assert not local & (termios.ICANON | termios.ECHO)
+        assert local & termios.ISIG
         await console.read_line()
-    assert not during[LOCAL] & (termios.ICANON | termios.ECHO)
-    assert during[LOCAL] & termios.ISIG
     assert termios.tcgetattr(window.descriptor) == before
 
 

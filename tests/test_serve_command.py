@@ -192,7 +192,7 @@ async def test_a_signal_in_the_middle_of_a_reload_ends_it_in_good_order(folder: 
         go_on.set()
 
 
-async def test_what_it_says_nobody_has_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_it_says_nobody_has_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
     with pipes(1) as (pipe,), os.fdopen(pipe.writer, "w", closefd=False) as out:
         monkeypatch.setattr(sys, "stdout", out)
         serve_command.say("one")

@@ -116,6 +116,7 @@ def _application(reference: str, found: object) -> Application:
 
 
 def _checked(reference: str, fetch: Any, websocket: Any, error: Any) -> Application:  # noqa: ANN401 - what was found
+    application = Application(fetch, websocket, error)
     if fetch is not None and not callable(fetch):
         raise UsageError(f"{reference}: fetch is no function, but {type(fetch).__name__}")
     if websocket is not None and not isinstance(websocket, WebSocketHandler):
@@ -124,4 +125,4 @@ def _checked(reference: str, fetch: Any, websocket: Any, error: Any) -> Applicat
         raise UsageError(f"{reference}: error is no function, but {type(error).__name__}")
     if fetch is None and websocket is None:
         raise UsageError(f"{reference} has neither fetch nor websocket")
-    return Application(fetch, websocket, error)
+    return application

@@ -14,7 +14,7 @@ import textwrap
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Required, TypedDict
 
 import trio
 
@@ -66,7 +66,7 @@ class Place(TypedDict, total=False):
     hostname: str
     port: int
     unix: str
-    tls: ssl.SSLContext | None
+    tls: Required[ssl.SSLContext | None]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
