@@ -57,6 +57,7 @@ async def test_compression_need_not_be_offered() -> None:
     [
         (["http://server.test/"], "begin with ws:// or wss://"),
         (["nonsense"], "begin with ws:// or wss://"),
+        ([URL, "--proxy", "socks://x"], "proxy to begin with http:// or https://"),
         (["ws://"], "have a host"),
         (["ws://server.test:99999/"], "valid"),
         ([URL, "-H", "Bad Name: x"], "not a header's name"),
@@ -138,7 +139,7 @@ async def test_a_refusal_is_told_with_its_status_and_where_it_points() -> None:
 
     listener = MemoryListener()
     async with open_server(fetch, listeners=[listener]):
-        with pytest.raises(CommandError, match=r"HTTP status 302, and points to https://elsewhere.test/$"):
+        with pytest.raises(CommandError, match=r"HTTP status 302, a redirect to https://elsewhere.test/, which is not followed$"):
             async with connected(making(URL)(await listener.connect())):
                 pass  # pragma: no cover
         with pytest.raises(CommandError, match=r"HTTP status 403$"):

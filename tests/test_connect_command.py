@@ -104,7 +104,7 @@ async def test_each_line_is_sent_and_the_answers_are_waited_for(piped: Piped, au
     async with serving() as talk:
         assert await talk.run(piped.console) == 0
     assert piped.out.get() == "one\n/two\n00ff\n"
-    assert piped.err.get() == f"Connected to {URL}\nConnection closed: 1000\n"
+    assert piped.err.get() == f"Connected to {URL}\npong after 0.00 ms\nConnection closed: 1000\n"
     assert 1 <= autojump_clock.current_time() < 2
 
 
@@ -267,6 +267,18 @@ async def test_what_came_before_the_close_is_shown_however_slowly_and_what_is_se
             await trio.lowlevel.wait_readable(piped.out.reader)
             got += piped.out.get()
     assert talk.code == 0
+
+
+async def test_the_answer_to_a_ping_is_told_and_to_no_other(piped: Piped, autojump_clock: MockClock) -> None:  # noqa: ARG001
+    def opened(ws: ServerWebSocket) -> None:
+        ws.pong(b"unasked")
+
+    piped.given.put(b"/ping\n/ping you\n")
+    piped.given.end()
+    async with serving(WebSocketHandler(open=opened)) as talk:
+        assert await talk.run(piped.console, "--wait", "30") == 0
+    told = [line for line in piped.err.get().splitlines() if "pong" in line]
+    assert told == ["pong after 0.00 ms"] * 2
 
 
 # A terminal

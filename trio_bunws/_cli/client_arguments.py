@@ -13,7 +13,7 @@ import trio
 
 from trio_bunws._cli.arguments import CommandError, UsageError, header, seconds
 from trio_bunws._client import WebSocket
-from trio_bunws._errors import BunwsError, HandshakeError
+from trio_bunws._errors import BunwsError
 from trio_bunws._headers import Headers
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ OPENING: Final = (BunwsError, OSError, trio.BrokenResourceError, trio.TooSlowErr
 
 def add_client_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the URL and what goes with a connection."""
-    parser.add_argument("url", metavar="URL", help="ws://host:port/path or wss://...; user:password@ is sent as well")
+    parser.add_argument(
+        "url", metavar="URL", help="ws://, wss:// or ws+unix:///path/of.sock:/path; user:password@ is sent as well"
+    )
     opening = parser.add_argument_group("the connection")
     opening.add_argument(
         *("-H", "--header"),
@@ -53,6 +55,7 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="for connecting and the handshakes (default: 10)",
     )
+    opening.add_argument("--proxy", metavar="URL", help="go through this HTTP proxy: http://host:port, or https://")
     tls = parser.add_argument_group("TLS, for wss://")
     tls.add_argument("--ca", metavar="FILE", help="believe the certificates signed by those of this PEM file")
     tls.add_argument("--cert", metavar="FILE", help="show this certificate (PEM; with its key, or --key)")
@@ -75,6 +78,7 @@ def client_maker(given: argparse.Namespace) -> Callable[[trio.abc.Stream | None]
             given.subprotocol,
             headers=headers,
             tls=tls,
+            proxy=given.proxy,
             per_message_deflate=not given.no_compression,
             open_timeout=given.open_timeout,
             stream=stream,
@@ -126,8 +130,6 @@ def _why(exc: BaseException) -> str:
     """Say what went wrong; trio tells it in the cause."""
     if isinstance(exc, trio.TooSlowError):
         return "it took too long"
-    if isinstance(exc, HandshakeError) and "location" in exc.headers:
-        return f"{exc}, and points to {exc.headers['location']}"
     causes = exc.__cause__
     while isinstance(causes, BaseExceptionGroup):
         causes = causes.exceptions[0]

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import argparse
 
     from trio_bunws._client import WebSocket
+    from trio_bunws._client_events import MessageEvent
 
 DESCRIPTION: Final = "Talk to a WebSocket server: lines are text messages, and its own are shown."
 EPILOG: Final = f"""\
@@ -92,6 +93,7 @@ class Conversation:
         self._listen: Final[bool] = given.listen
         self._wait: Final[float] = given.wait
         self._commands: Final[bool] = not given.no_commands
+        self._pings: Final[dict[str | bytes, float]] = {}  # when the user's were sent
         self._leaving = False  # the user wants to
         self._quiet: Final = trio.CancelScope()  # ends by silence after the end of the input
 
@@ -102,6 +104,7 @@ class Conversation:
             CommandError: if there is no connection, or the input of a pipe makes no sense.
             OSError: if its output cannot be written.
         """
+        self._ws.add_event_listener("pong", self._tell_pong)
         async with connected(self._ws):
             return await self._talk()
 
@@ -170,6 +173,7 @@ class Conversation:
                 await self._ws.send_wait(data, self._compress)
             case SendPing(data):
                 self._ws.ping(data)
+                self._pings[data.encode()] = trio.current_time()
             case SendPong(data):
                 self._ws.pong(data)
             case CloseWith():
@@ -178,6 +182,12 @@ class Conversation:
                 await self._console.notice(COMMANDS, "dim")
             case _:
                 assert_never(line)
+
+    async def _tell_pong(self, event: MessageEvent) -> None:
+        """Tell of the answer to a ping of the user's; those that keep the connection alive are nobody's business."""
+        sent = self._pings.pop(event.data, None)
+        if sent is not None:
+            await self._console.notice(f"pong after {(trio.current_time() - sent) * 1000:.2f} ms", "dim")
 
     def _leave(self, how: CloseWith) -> None:
         self._ws.close(how.code, how.reason)
