@@ -139,7 +139,7 @@ async def test_a_refusal_is_told_with_its_status_and_where_it_points() -> None:
 
     listener = MemoryListener()
     async with open_server(fetch, listeners=[listener]):
-        with pytest.raises(CommandError, match=r"HTTP status 302, a redirect to https://elsewhere.test/, which is not followed$"):
+        with pytest.raises(CommandError, match=r"HTTP status 302, a redirect to https://elsewhere.test/, "):
             async with connected(making(URL)(await listener.connect())):
                 pass  # pragma: no cover
         with pytest.raises(CommandError, match=r"HTTP status 403$"):

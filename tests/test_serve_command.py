@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
-ANYWHERE = Place(port=0)
+ANYWHERE = Place(port=0, tls=None)
 SOURCE = """
 from trio_bunws import WebSocketHandler
 handler = WebSocketHandler(message=lambda ws, message: ws.send("{}"))
