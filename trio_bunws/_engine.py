@@ -15,6 +15,7 @@ from trio_bunws._liveness import Sweeper
 from trio_bunws._topics import CLEAR
 from trio_bunws._wire.compression import outbound
 from trio_bunws._wire.deflate import BACKEND
+from trio_bunws._wire.frames import MASK_BACKEND
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -77,7 +78,9 @@ class ServerStatistics:
     refused_subscriptions: int
     """Subscriptions refused because of `limits.max_topics_per_socket`."""
     compression: str
-    """The library that compresses and decompresses."""
+    """What compresses and decompresses: `"zlib"`, or `"isal"` where the extra `speed` is installed."""
+    masking: str
+    """What takes masks off long frames: `"python"`, or `"wsaccel"` where the extra `speed` is installed."""
 
 
 class Engine(Generic[T]):
@@ -140,4 +143,5 @@ class Engine(Generic[T]):
             topics=len(self.hub.topics),
             refused_subscriptions=self.hub.refused_subscriptions,
             compression=BACKEND,
+            masking=MASK_BACKEND,
         )
