@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-import trio.testing
 from terminals import Pipe, pipes, terminal
 
 from trio_bunws import Limits, Request, Response, Server, ServerWebSocket, WebSocketHandler, open_server
