@@ -182,9 +182,13 @@ async def test_a_signal_in_the_middle_of_a_reload_ends_it_in_good_order(folder: 
     importing.clear()
     go_on.clear()
     try:
-        async with running(load("app:handler"), folder=folder) as url, WebSocket(url) as ws:
+        # A module of its own: the thread that is left behind finishes its import whenever it likes.
+        source = folder / f"ended_by_{number}.py"
+        source.write_text(SOURCE.format("first"))
+        reference = f"{source.stem}:handler"
+        async with running(load(reference), reference, folder) as url, WebSocket(url) as ws:
             own = "import test_serve_command as test\ntest.importing.set()\ntest.go_on.wait()\n"
-            (folder / "app.py").write_text(own + SOURCE.format("never"))
+            source.write_text(own + SOURCE.format("never"))
             assert await trio.to_thread.run_sync(importing.wait, PATIENCE)
             signal.raise_signal(number)
             assert (await ws.closed()).received == (1001, "Server closed")
