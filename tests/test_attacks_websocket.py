@@ -59,7 +59,7 @@ async def flood(peer: RawPeer, data: bytes) -> int:
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
 async def test_a_frame_of_1_tib_is_refused_by_its_header(opcode: int) -> None:
     sockets = Sockets()
-    async with under_attack("1 TiB declared", WebSocketHandler(close=sockets.close), at_most=64 * KIB) as attack:
+    async with under_attack("1 TiB declared", WebSocketHandler(close=sockets.close), at_most=256 * KIB) as attack:
         async with await attack.open() as peer:
             await peer.send(declared(opcode, TIB))
             code, reason = await peer.receive_close()
@@ -73,7 +73,7 @@ async def test_a_frame_of_1_tib_is_refused_by_its_header(opcode: int) -> None:
 
 async def test_a_continuation_of_1_tib_is_refused_by_its_header() -> None:
     async with (
-        under_attack("1 TiB declared by a continuation", at_most=64 * KIB) as attack,
+        under_attack("1 TiB declared by a continuation", at_most=256 * KIB) as attack,
         await attack.open() as peer,
     ):
         await peer.send(RawPeer.frame(TEXT, b"x", fin=False) + declared(CONTINUATION, TIB))
@@ -85,7 +85,7 @@ async def test_what_is_declared_and_does_not_come_takes_no_memory(autojump_clock
     """A hundred peers promise 16 MiB each, send a byte a minute, and are given up when they do not even that."""
     sockets = Sockets()
     handler = WebSocketHandler(close=sockets.close, send_pings=False)
-    async with under_attack("16 MiB declared by 100 peers", handler, at_most=100 * 24 * KIB) as attack:
+    async with under_attack("16 MiB declared by 100 peers", handler, at_most=100 * 32 * KIB) as attack:
         peers = [await attack.open() for _ in range(100)]
         for peer in peers:
             await peer.send(declared(BINARY, 16 * KIB * KIB))
