@@ -1,4 +1,4 @@
-"""Our client at other people's servers, websockets, Node's `ws` and Bun, and through a proxy that is a real one.
+"""Our client at other people's servers, websockets, `ws`, Bun and uWebSockets, and through a proxy that is a real one.
 
 The servers are programs of tests/interop/, each in a process of its own; the proxy is a TCP server in this one, which
 does what CONNECT tells it to. Compression is the business of `test_interop_deflate.py`.
@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trustme
-from interop.chat import PATIENCE, bun_program, node_program, python_program, running_echo
+from interop.chat import (
+    PATIENCE,
+    EchoServer,
+    bun_program,
+    node_program,
+    python_program,
+    running_echo,
+    running_echo_server,
+    uwebsockets_program,
+)
 
 from trio_bunws import CloseEvent, HandshakeError, WebSocket, WebSocketHandler, open_server, reconnecting
 from trio_bunws._close import CloseFrame
@@ -22,56 +31,80 @@ from trio_bunws._close import CloseFrame
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
 
-MIB = 1024 * 1024
-SERVERS: dict[str, tuple[Callable[[], list[str]], int]] = {
-    "websockets": (partial(python_program, "websockets_server"), MIB),
-    "ws": (partial(node_program, "ws", "server"), 16 * MIB),
-    "bun": (partial(bun_program, "server"), 16 * MIB),
+LONGEST = 16 * 1024 * 1024  # bytes: the longest message that our client and the servers take
+SERVERS: dict[str, tuple[Callable[[], list[str]], str]] = {
+    "websockets": (partial(python_program, "websockets_server"), "{}"),
+    "ws": (partial(node_program, "ws", "server"), '{"perMessageDeflate": false}'),
+    "bun": (partial(bun_program, "server"), '{"perMessageDeflate": false}'),
+    "uwebsockets": (uwebsockets_program, '{"compression": []}'),
 }
-"""How each is started, and the longest message that it takes unless told otherwise."""
+"""How each is started, and what says that it shall not compress; that `websockets` cannot is up to our client."""
 
 
 @pytest.fixture(name="server", params=list(SERVERS))
-def running_server(request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
-    command, longest = SERVERS[request.param]
-    with running_echo(command(), '{"perMessageDeflate": false}' if request.param != "websockets" else "{}") as port:
-        yield f"ws://127.0.0.1:{port}/", longest
+def their_server(request: pytest.FixtureRequest) -> Iterator[EchoServer]:
+    command, plainly = SERVERS[request.param]
+    with running_echo_server(command(), plainly) as server:
+        yield server
 
 
-async def test_messages_come_back_as_they_were_sent(server: tuple[str, int]) -> None:
-    url, longest = server
+async def test_messages_come_back_as_they_were_sent(server: EchoServer) -> None:
     with trio.fail_after(PATIENCE):
-        async with WebSocket(url, per_message_deflate=False) as ws:
+        async with WebSocket(server.url, per_message_deflate=False) as ws:
             for message in (
                 "",
                 "Zażółć gęślą jaźń 👩🏽‍🚀",
                 b"",
                 bytes(range(256)),
                 "x" * 70_000,
-                b"\x00\xff" * (longest // 2),
+                b"\x00\xff" * (LONGEST // 2),
             ):
                 ws.send(message)
                 assert await ws.receive() == message
             assert ws.extensions == ""
 
 
-async def test_pings_are_answered_and_a_close_too(server: tuple[str, int]) -> None:
-    told: list[CloseEvent] = []
+async def test_a_server_chooses_one_of_our_subprotocols(server: EchoServer) -> None:
     with trio.fail_after(PATIENCE):
-        ws = WebSocket(server[0])
-        ws.add_event_listener("close", told.append)
-        answered = trio.Event()
-        ws.add_event_listener("pong", lambda _: answered.set())
+        for offered, chosen in ((["v1", "v2"], "v2"), (None, None)):
+            async with WebSocket(server.url, offered) as ws:
+                assert ws.protocol == chosen
+
+
+async def test_pings_are_answered_on_both_sides(server: EchoServer) -> None:
+    pings, pongs = trio.open_memory_channel[str | bytes](1), trio.open_memory_channel[str | bytes](1)
+    with trio.fail_after(PATIENCE):
+        ws = WebSocket(server.url)
+        ws.add_event_listener("ping", lambda event: pings[0].send_nowait(event.data))
+        ws.add_event_listener("pong", lambda event: pongs[0].send_nowait(event.data))
         async with ws:
             ws.ping("are you there")
-            await answered.wait()
+            assert await pongs[1].receive() == b"are you there"
             assert ws.latency is not None
-            ws.close(4000, "bye")
+            ws.send("/ping and-you")
+            assert await pings[1].receive() == b"and-you"
+            assert await ws.receive() == "/pong and-you"
+
+
+@pytest.mark.parametrize("closes", ["we", "they"])
+async def test_code_and_reason_of_a_close_are_seen_on_both_sides(server: EchoServer, closes: str) -> None:
+    told: list[CloseEvent] = []
+    frame = CloseFrame(4000, "so long")
+    with trio.fail_after(PATIENCE):
+        ws = WebSocket(server.url)
+        ws.add_event_listener("close", told.append)
+        async with ws:
+            if closes == "we":
+                ws.close(*frame)
+            else:
+                ws.send(f"/close {frame.code} {frame.reason}")
             info = await ws.closed()
-    assert info.sent == CloseFrame(4000, "bye")
+        assert await server.told() == frame
+    assert info.sent is not None
     assert info.received is not None
-    assert info.received.code == 4000
-    assert [(event.code, event.reason, event.was_clean) for event in told] == [(4000, "bye", True)]
+    assert (info.sent if closes == "we" else info.received) == frame
+    assert info.sent.code == info.received.code
+    assert [(event.code, event.reason, event.was_clean) for event in told] == [(*frame, True)]
 
 
 async def test_a_lost_server_is_connected_to_again_when_it_is_back() -> None:
@@ -140,16 +173,16 @@ async def running_proxy() -> AsyncGenerator[ConnectProxy]:
         nursery.cancel_scope.cancel()
 
 
-async def test_a_proxy_leads_to_a_server(server: tuple[str, int]) -> None:
+async def test_a_proxy_leads_to_a_server(server: EchoServer) -> None:
     with trio.fail_after(PATIENCE):
         async with running_proxy() as proxy:
-            async with WebSocket(server[0], proxy=f"http://me:pw@127.0.0.1:{proxy.port}") as ws:
+            async with WebSocket(server.url, proxy=f"http://me:pw@127.0.0.1:{proxy.port}") as ws:
                 ws.send("through the gate")
                 assert await ws.receive() == "through the gate"
             with pytest.raises(HandshakeError, match="the proxy") as caught:
-                await WebSocket(server[0], proxy=f"http://me:no@127.0.0.1:{proxy.port}").__aenter__()
+                await WebSocket(server.url, proxy=f"http://me:no@127.0.0.1:{proxy.port}").__aenter__()
     assert (caught.value.status, caught.value.from_proxy) == (407, True)
-    assert proxy.heads[0].startswith(b"CONNECT " + server[0][5:-1].encode() + b" HTTP/1.1\r\n")
+    assert proxy.heads[0].startswith(b"CONNECT " + server.url[5:-1].encode() + b" HTTP/1.1\r\n")
     assert proxy.carried.startswith(b"GET / HTTP/1.1\r\n")
 
 

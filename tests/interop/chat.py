@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import asynccontextmanager, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -47,7 +48,7 @@ class ChatServer:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # it imports what the tests import
         self._process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=self._log, text=True)
         self._asked = False
-        line = first_line(self._process)
+        line = next_line(self._process)
         found = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
         assert found, f"no address in {line!r}; {self._complaints()}"
         self.port = int(found[1])
@@ -117,8 +118,11 @@ def running_server(*arguments: str) -> Generator[ChatServer]:
         server.discard()
 
 
-def first_line(process: subprocess.Popen[str]) -> str:
-    """Return the first line that a process writes, or "" if it ends or takes too long."""
+def next_line(process: subprocess.Popen[str]) -> str:
+    """Wait for the next line that a process writes, and return it; "" if it ends or takes too long.
+
+    It must not have written more lines than are asked for: those would be waited for in vain.
+    """
     assert process.stdout is not None
     ready, _, _ = select.select([process.stdout], [], [], PATIENCE)
     return process.stdout.readline() if ready else ""
@@ -218,14 +222,35 @@ async def running_client(command: Sequence[str], url: str, *compression: str) ->
                 await process.wait()
 
 
+class EchoServer:
+    """A running server program; see `running_echo_server`."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self.port = int(next_line(process))
+        self.url = f"ws://127.0.0.1:{self.port}/"
+
+    async def told(self) -> tuple[int, str]:
+        """Return code and reason of the connection that has ended, as the program saw them."""
+        code, reason = json.loads(await trio.to_thread.run_sync(next_line, self._process))
+        return code, reason
+
+
+@contextmanager
+def running_echo_server(command: Sequence[str], *compression: str) -> Generator[EchoServer]:
+    """Run a server program in the block."""
+    with subprocess.Popen([*command, *compression], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield EchoServer(process)
+        finally:
+            process.kill()
+
+
 @contextmanager
 def running_echo(command: Sequence[str], *compression: str) -> Generator[int]:
     """Run a server program in the block, and give its port."""
-    with subprocess.Popen([*command, *compression], stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield int(first_line(process))
-        finally:
-            process.kill()
+    with running_echo_server(command, *compression) as server:
+        yield server.port
 
 
 def python_client(name: str) -> list[str]:
@@ -246,6 +271,19 @@ def bun_client() -> list[str]:
 def python_program(name: str) -> list[str]:
     """Return the command of a program in Python."""
     return [sys.executable, str(HERE / f"{name}.py")]
+
+
+def uwebsockets_program() -> list[str]:
+    """Return the command of the server program on uWebSockets, or skip the test."""
+    if complaint := _complaint_of_socketify():
+        pytest.skip(f"needs socketify, and libuv, which it does not bring: {complaint}")
+    return python_program("uwebsockets_server")
+
+
+@cache
+def _complaint_of_socketify() -> str:
+    tried = subprocess.run([sys.executable, "-c", "import socketify"], capture_output=True, text=True, check=False)
+    return tried.stderr.strip().rpartition("\n")[2] if tried.returncode else ""
 
 
 def node_program(name: str, role: str) -> list[str]:
