@@ -204,6 +204,11 @@ class Client:
         line, self._received = self._received.split(b"\n", 1)
         return line.decode()
 
+    async def told(self) -> tuple[int, str]:
+        """Return code and reason of the connection that has ended, as an echo client saw them."""
+        code, reason = json.loads(await self._line())
+        return code, reason
+
 
 @asynccontextmanager
 async def running_client(command: Sequence[str], url: str, *compression: str) -> AsyncGenerator[Client]:

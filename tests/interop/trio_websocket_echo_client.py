@@ -32,8 +32,8 @@ async def main(url: str) -> None:
         try:
             await converse(ws)
         except ConnectionClosed as closed:
-            assert closed.reason is not None
-            print(json.dumps([closed.reason.code, closed.reason.reason or ""]), flush=True)  # noqa: T201
+            told = (closed.reason.code, closed.reason.reason or "") if closed.reason is not None else (1006, "")
+            print(json.dumps(told), flush=True)  # noqa: T201
 
 
 trio.run(main, sys.argv[1])

@@ -17,14 +17,14 @@ BY_DEFAULT = '{"compression": ["SHARED_COMPRESSOR", "SHARED_DECOMPRESSOR"]}'
 LONGEST = 16 * 1024 * 1024
 
 
-def upgrade(response: Any, request: Any, context: Any) -> None:
+def upgrade(response: Any, request: Any, context: Any) -> None:  # noqa: ANN401  # no types, as above
     """Choose v2 of what is offered."""
     offered = (request.get_header("sec-websocket-protocol") or "").replace(" ", "").split(",")
     key, extensions = (request.get_header(f"sec-websocket-{name}") for name in ("key", "extensions"))
     response.upgrade(key, "v2" if "v2" in offered else "", extensions, context)
 
 
-def message(ws: Any, data: str | bytes, opcode: int) -> None:
+def message(ws: Any, data: str | bytes, opcode: int) -> None:  # noqa: ANN401
     """Do what is told, and send back what is no order."""
     match data.split(" ", 2) if isinstance(data, str) else []:
         case ["/ping", what]:
