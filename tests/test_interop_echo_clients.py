@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
 LONGEST = 16 * 1024 * 1024  # bytes: the longest message that our server takes by itself
 PROGRAMS: Mapping[str, Callable[[], list[str]]] = {
-    "websockets": partial(python_program, "websockets_echo_client"),
+    "websockets": partial(python_program, "websockets_echo", "client"),
     "trio-websocket": partial(python_program, "trio_websocket_echo_client"),
     "ws": partial(node_program, "ws", "echo_client"),
     "bun": partial(bun_program, "echo_client"),
@@ -100,22 +100,29 @@ class Meeting:
             self.saw = (protocol, *await client.told())
 
 
-@asynccontextmanager
-async def meeting(client: str) -> AsyncGenerator[Meeting]:
-    """Let a client meet our server; at the end of the block it must have been told to close, and is waited for."""
-    if client == "chromium" and CHROMIUM is None:
+@pytest.fixture(name="command", params=[*PROGRAMS, "chromium"])
+def client_command(request: pytest.FixtureRequest) -> list[str] | None:
+    """Return a client program's command, or None for Chromium, or skip the test."""
+    if request.param != "chromium":
+        return PROGRAMS[request.param]()
+    if CHROMIUM is None:
         pytest.skip("needs Chromium")
+    return None
+
+
+@asynccontextmanager
+async def meeting(command: list[str] | None) -> AsyncGenerator[Meeting]:
+    """Let a client meet our server; at the end of the block it must have been told to close, and is waited for."""
     met = Meeting()
-    run = met.run_page if client == "chromium" else partial(met.run_program, PROGRAMS[client]())
+    run = met.run_page if command is None else partial(met.run_program, command)
     with trio.fail_after(PATIENCE):
         async with open_server(met.fetch, met.handler(), port=0) as server, trio.open_nursery() as nursery:
             nursery.start_soon(run, f"ws://127.0.0.1:{server.port}/")
             yield met
 
 
-@pytest.mark.parametrize("client", [*PROGRAMS, "chromium"])
-async def test_a_client_gets_its_subprotocol_long_messages_pings_and_our_close(client: str) -> None:
-    async with meeting(client) as met:
+async def test_a_client_gets_its_subprotocol_long_messages_pings_and_our_close(command: list[str] | None) -> None:
+    async with meeting(command) as met:
         ws = await met.socket()
         assert ws.protocol == "v2"
         for message in ("", b"\x00\xff", "ż" * (LONGEST // 2)):
@@ -129,11 +136,10 @@ async def test_a_client_gets_its_subprotocol_long_messages_pings_and_our_close(c
     assert (await ws.closed()).received == CloseFrame(4000, "so long")
 
 
-@pytest.mark.parametrize("client", [*PROGRAMS, "chromium"])
-async def test_a_client_pings_and_closes_us(client: str) -> None:
-    async with meeting(client) as met:
+async def test_a_client_pings_and_closes_us(command: list[str] | None) -> None:
+    async with meeting(command) as met:
         ws = await met.socket()
-        if client != "chromium":
+        if command is not None:
             ws.send("/ping and-you")
             assert await met.heard() == ("ping", b"and-you")
             assert await met.heard() == "/pong and-you"

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 LONGEST = 16 * 1024 * 1024  # bytes: the longest message that our client and the servers take
 SERVERS: dict[str, tuple[Callable[[], list[str]], str]] = {
-    "websockets": (partial(python_program, "websockets_server"), "{}"),
+    "websockets": (partial(python_program, "websockets_echo", "server"), "{}"),
     "ws": (partial(node_program, "ws", "server"), '{"perMessageDeflate": false}'),
     "bun": (partial(bun_program, "server"), '{"perMessageDeflate": false}'),
     "uwebsockets": (uwebsockets_program, '{"compression": []}'),

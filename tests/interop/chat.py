@@ -273,9 +273,9 @@ def bun_client() -> list[str]:
     return bun_program("client")
 
 
-def python_program(name: str) -> list[str]:
+def python_program(name: str, *arguments: str) -> list[str]:
     """Return the command of a program in Python."""
-    return [sys.executable, str(HERE / f"{name}.py")]
+    return [sys.executable, str(HERE / f"{name}.py"), *arguments]
 
 
 def uwebsockets_program() -> list[str]:
