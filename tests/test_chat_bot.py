@@ -18,7 +18,7 @@ from interop.chat import (
     PATIENCE,
     ChatServer,
     Client,
-    first_line,
+    next_line,
     python_client,
     running_client,
     running_server,
@@ -35,7 +35,7 @@ def running_bot(server: ChatServer, room: str) -> Generator[subprocess.Popen[str
     command = [sys.executable, str(CHAT / "bot.py"), "--url", server.socket_url, "--room", room]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as bot:
         try:
-            assert first_line(bot) == f"Robin is in {room}\n"
+            assert next_line(bot) == f"Robin is in {room}\n"
             yield bot
         finally:
             bot.kill()
@@ -92,7 +92,7 @@ async def test_two_bots_do_not_keep_each_other_talking(server: ChatServer) -> No
 async def test_the_bot_comes_back_when_the_server_has_crashed(server: ChatServer) -> None:
     with running_bot(server, "lobby") as bot:
         server.kill()
-        assert first_line(bot).startswith("Away (")
+        assert next_line(bot).startswith("Away (")
         server.start()
         async with running_client(CLIENT, server.socket_url) as ada:
             welcome = await ada.join("Ada")
