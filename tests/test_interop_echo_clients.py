@@ -125,7 +125,7 @@ async def test_a_client_gets_its_subprotocol_long_messages_pings_and_our_close(c
     async with meeting(command) as met:
         ws = await met.socket()
         assert ws.protocol == "v2"
-        for message in ("", b"\x00\xff", "ż" * (LONGEST // 2)):
+        for message in ("", b"\x00\xff", "x" * LONGEST):
             ws.send(message)
             assert await met.heard() == message
         ws.ping("are you there")
