@@ -16,7 +16,17 @@ import trio
 import trio.testing
 import trustme
 
-from trio_bunws import Limits, Request, Response, Server, ServerWebSocket, WebSocketHandler, open_server, serve
+from trio_bunws import (
+    Limits,
+    Request,
+    Response,
+    Server,
+    ServerWebSocket,
+    WebSocket,
+    WebSocketHandler,
+    open_server,
+    serve,
+)
 from trio_bunws._listeners import wrap_listeners
 from trio_bunws._serve import Run, unwrapped
 from trio_bunws.testing import MemoryListener, RawPeer
@@ -655,3 +665,17 @@ def test_unwrapping_goes_to_the_single_exception_or_to_the_first_group_of_severa
     assert unwrapped(ExceptionGroup("", [ExceptionGroup("", [error])])) is error
     several = ExceptionGroup("", [error, KeyError()])
     assert unwrapped(ExceptionGroup("", [several])) is several
+
+
+async def test_where_there_is_no_epoll_sockets_are_waited_for_by_trio(monkeypatch: pytest.MonkeyPatch) -> None:
+    def echo(ws: ServerWebSocket[None], message: str | bytes) -> None:
+        ws.send(message)
+
+    monkeypatch.setattr("trio_bunws._serve.make_poller", lambda: None)
+    async with (
+        open_server(websocket=WebSocketHandler(message=echo), port=0) as server,
+        WebSocket(server.url.replace("http", "ws")) as ws,
+    ):
+        for message in ("one", "two"):
+            ws.send(message)
+            assert await ws.receive() == message

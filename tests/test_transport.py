@@ -452,3 +452,21 @@ async def test_a_polled_socket_that_becomes_a_stream_is_polled_no_more(sockets: 
         sockets.peer.send(b"two")
         assert await stream.receive_some() == b"two"
     assert poller._watches == {}
+
+
+async def test_pumping_goes_on_if_there_is_nothing_after_all(
+    sockets: Sockets, poller: Poller, nursery: trio.Nursery
+) -> None:
+    async def send() -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        sockets.peer.send(b"stop")
+
+    reader = Reader()
+    sockets.transport.poll_with(poller)
+    sockets.peer.send(b"one")
+    assert await sockets.transport.receive() == b"one"
+    assert sockets.transport._watch is not None
+    sockets.transport._watch.ready = True
+    nursery.start_soon(send)
+    assert await sockets.transport.pump(reader) is True
+    assert reader.seen == [b"stop", "flushed"]
