@@ -48,6 +48,21 @@ def findings(run: Run, verdicts: Verdicts) -> list[str]:
     return complaints
 
 
+def judge(run: Run, output: Path, status: int, log: Path) -> list[str]:
+    """Say how a run went, and return what was wrong.
+
+    `status` is what the suite's script ended with; to `log` the side of ours has written what it complained of.
+    """
+    verdicts = read_report(output)
+    print(summary(run, verdicts), flush=True)
+    complaints = findings(run, verdicts)
+    if status:
+        complaints.append(f"the suite ended with status {status}; see {output / 'wstest.log'}")
+    if written := log.read_text():
+        complaints.append(f"our side wrote to its standard error:\n{written}")
+    return complaints
+
+
 def summary(run: Run, verdicts: Verdicts) -> str:
     """Count the verdicts in one line."""
     behaviours = Counter(behaviour for behaviour, _ in verdicts.values())

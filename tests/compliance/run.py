@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from compliance.client_runs import CLIENT_RUNS
-from compliance.report import findings, read_report, summary
+from compliance.report import judge
 from compliance.run_client import run_client_cases
 from compliance.runs import RUNS
 
@@ -63,14 +63,8 @@ def run_server_cases(suite: Path, run: Run, output: Path) -> list[str]:
         command = [str(suite / "run_server_cases.sh"), url, str(output), *run.cases]
         status = subprocess.run(command, env=environment, check=False).returncode
         seconds = time.monotonic() - began
-    verdicts = read_report(output)
-    print(f"{summary(run, verdicts)}; {seconds:.1f} s", flush=True)
-    complaints = findings(run, verdicts)
-    if status:
-        complaints.append(f"run_server_cases.sh ended with status {status}; see {output / 'wstest.log'}")
-    if written := log.read_text():
-        complaints.append(f"the server wrote to its standard error:\n{written}")
-    return complaints
+    print(f"{run.name} took {seconds:.1f} s", flush=True)
+    return judge(run, output, status, log)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compliance.report import findings, read_report, summary
+from compliance.report import judge
 
 if TYPE_CHECKING:
     from compliance.runs import Run
@@ -33,11 +33,5 @@ def run_client_cases(suite: Path, run: Run, output: Path) -> list[str]:
     with log.open("w") as stderr:
         status = subprocess.run(command, env=dict(os.environ), stderr=stderr, check=False).returncode
     seconds = time.monotonic() - began
-    verdicts = read_report(output)
-    print(f"{summary(run, verdicts)}; {seconds:.1f} s", flush=True)
-    complaints = findings(run, verdicts)
-    if status:
-        complaints.append(f"run_client_cases.py ended with status {status}; see {output / 'wstest.log'}")
-    if written := log.read_text():
-        complaints.append(f"the client wrote to its standard error:\n{written}")
-    return complaints
+    print(f"{run.name} took {seconds:.1f} s", flush=True)
+    return judge(run, output, status, log)
