@@ -179,4 +179,4 @@ class Limits:
     max_topics_per_socket: int = attrs.field(default=1024, validator=at_least(1))
     """Topics that one socket may be subscribed to; beyond it ``subscribe`` returns False. Default: 1024."""
     max_topic_length: int = attrs.field(default=1024, validator=at_least(1))
-    """Characters of a topic's name; beyond it `ValueError`. Default: 1024."""
+    """Bytes of a topic's name in UTF-8; beyond it `ValueError`. Default: 1024."""
