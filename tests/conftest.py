@@ -1,7 +1,8 @@
-"""What holds for every test: in CI nothing is skipped, and no test looks at the clock.
+"""What holds for every test: in CI nothing is skipped, no test looks at the clock, and C and Python do the same.
 
 A test may skip itself where a browser, Node or Bun is missing, so that the suite runs on any machine; with the
 environment variable CI set a skip is a failure, for there it would hide that nothing was tested.
+Tests of what the extension in C does run on it and on plain Python (`implementation`).
 """
 
 from __future__ import annotations
@@ -12,8 +13,14 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import pytest
 from hypothesis import Phase, settings
 
+from trio_bunws._extension import IMPLEMENTATION
+from trio_bunws._wire import frames
+
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+IN_C = ((frames, "c_unmask"),)
+"""Where functions in C stand before plain ones."""
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
@@ -42,3 +49,16 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """Fail a file that skips itself in CI."""
     return _without_skips((yield))
+
+
+@pytest.fixture(scope="module", params=["python", "c"])
+def implementation(request: pytest.FixtureRequest) -> Generator[str]:
+    """Run a file's tests twice: without the extension, and with it."""
+    name: str = request.param
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        if name == "python":
+            for module, function in IN_C:
+                monkeypatch.setattr(module, function, None)
+        elif name != IMPLEMENTATION:
+            pytest.skip("the extension was not built, or is not wanted: see BUNWS_NO_EXTENSIONS in the README")
+        yield name

@@ -22,8 +22,8 @@ MAX_LINES = 400
 
 # From the bottom up; at run time a module imports only from rows below its own.
 ROWS = (
-    ("_errors", "_status", "_headers", "_topics", "_payload", "_binary_type"),
-    ("_close", "_options", "_request", "_response", "_url"),
+    ("_errors", "_status", "_headers", "_topics", "_payload", "_binary_type", "_speed"),
+    ("_close", "_options", "_request", "_response", "_url", "_extension"),
     ("_handlers", "_origins", "_proxy"),
     (
         "_wire",
@@ -116,9 +116,11 @@ Rule: TypeAlias = "Callable[[Module], Iterator[str]]"
 
 @cache
 def package_modules() -> tuple[Module, ...]:
-    """Parse every file of the package but its top, which may import everything."""
+    """Parse every file of the package but its top, which may import everything; of the extension in C, its stub."""
     modules: list[Module] = []
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in sorted(PACKAGE.rglob("*.py*")):
+        if path.suffix not in {".py", ".pyi"}:
+            continue
         parts = path.relative_to(PACKAGE).with_suffix("").parts
         name = ".".join(part for part in parts if part != "__init__")
         if name:

@@ -13,6 +13,7 @@ from trio_bunws._wire.events import Close, Event, Failure, Ping, Pong
 from trio_bunws._wire.frames import unmask
 from trio_bunws._wire.messages import FragmentedMessage
 
+pytestmark = pytest.mark.usefixtures("implementation")
 KEY = b"\x9a\x01\xfe\x42"
 FIN = 0x80
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10

@@ -15,6 +15,7 @@ from __future__ import annotations
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+import pytest
 from hypothesis import example, given, settings, strategies as st
 from wsproto.connection import CLIENT, SERVER, Connection, ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Ping as WsprotoPing, Pong as WsprotoPong, TextMessage
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from wsproto.extensions import Extension
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+pytestmark = pytest.mark.usefixtures("implementation")
 NO_LIMIT = 1 << 64
 
 

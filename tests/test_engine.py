@@ -15,11 +15,11 @@ from engine_fakes import FakeSocket
 
 from trio_bunws._endpoint import SocketStatistics
 from trio_bunws._engine import Engine, ServerStatistics, Totals
+from trio_bunws._extension import IMPLEMENTATION
 from trio_bunws._handlers import HandlerSlot, WebSocketHandler
 from trio_bunws._options import Limits, PerMessageDeflate
 from trio_bunws._wire.compression import Agreement, Outbound
 from trio_bunws._wire.deflate import BACKEND
-from trio_bunws._wire.frames import MASK_BACKEND
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,7 @@ async def test_a_new_engine_is_empty_and_idle(nursery: trio.Nursery) -> None:
     assert (engine.connections, len(engine.sweeper), len(engine.hub.topics)) == (set(), 0, 0)
     assert (engine.closing, engine.close_by) == (None, None)
     assert not nursery.child_tasks
-    assert set(attrs.asdict(engine.statistics(0)).values()) == {0, BACKEND, MASK_BACKEND}
+    assert set(attrs.asdict(engine.statistics(0)).values()) == {0, BACKEND, IMPLEMENTATION}
 
 
 async def test_the_statistics_are_sums_over_past_and_present_sockets(nursery: trio.Nursery) -> None:
@@ -81,7 +81,7 @@ async def test_the_statistics_are_sums_over_past_and_present_sockets(nursery: tr
         topics=1,
         refused_subscriptions=1,
         compression=BACKEND,
-        masking=MASK_BACKEND,
+        masking=IMPLEMENTATION,
     )
     assert engine.statistics(9) == expected
 

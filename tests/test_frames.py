@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +9,6 @@ from hypothesis import given, settings, strategies as st
 from wsproto.connection import CLIENT, SERVER, Connection
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
-from trio_bunws._wire import frames
 from trio_bunws._wire.frames import (
     BINARY,
     BLOCK,
@@ -34,6 +31,7 @@ from trio_bunws._wire.frames import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.usefixtures("implementation")
 LENGTHS = [0, 1, 125, 126, 127, 65535, 65536, 70000]
 
 
@@ -128,41 +126,12 @@ def test_unmask_is_xor_with_the_repeated_key_from_the_offset_on(data: bytes, key
     assert unmask(data, key, offset) == plain_xor(data, key, offset)
 
 
-def masks_with(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have long masks taken off with the faster library, or without."""
-    if backend == "wsaccel":
-        pytest.importorskip("wsaccel")
-    else:
-        monkeypatch.setattr(frames, "XorMaskerSimple", None)
-
-
-@pytest.mark.parametrize("backend", ["python", "wsaccel"])
 @settings(max_examples=30)
 @given(blocks=st.integers(0, 3), more=st.integers(-5, 5), offset=st.integers(0, 9))
-def test_unmask_is_the_same_across_blocks(backend: str, blocks: int, more: int, offset: int) -> None:
+def test_unmask_is_the_same_across_blocks(blocks: int, more: int, offset: int) -> None:
     data = bytes(range(251)) * (4 * BLOCK // 251)
     data = data[: max(0, blocks * BLOCK + more)]
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        masks_with(backend, monkeypatch)
-        assert unmask(data, b"\x01\xf2\x33\x84", offset) == plain_xor(data, b"\x01\xf2\x33\x84", offset)
-
-
-@pytest.mark.parametrize("backend", ["python", "wsaccel"])
-@pytest.mark.parametrize("length", [1023, 1024, 1025, 70_000])
-def test_a_long_frame_is_masked_with_either_library(backend: str, length: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    masks_with(backend, monkeypatch)
-    masked = mask_frame(binary_frame(b"x" * length), b"\x01\xf2\x33\x84")
-    assert masked.endswith(plain_xor(b"x" * length, b"\x01\xf2\x33\x84", 0))
-
-
-@pytest.mark.parametrize("backend", ["python", "wsaccel"])
-def test_the_library_that_is_there_is_used_and_named(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if backend == "wsaccel":
-        pytest.importorskip("wsaccel")
-    else:
-        monkeypatch.setitem(sys.modules, "wsaccel", None)
-        monkeypatch.setitem(sys.modules, "wsaccel.xormask", None)
-    assert runpy.run_path(frames.__file__)["MASK_BACKEND"] == backend
+    assert unmask(data, b"\x01\xf2\x33\x84", offset) == plain_xor(data, b"\x01\xf2\x33\x84", offset)
 
 
 def test_a_mask_of_zeros_leaves_the_bytes_alone() -> None:

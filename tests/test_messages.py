@@ -8,6 +8,7 @@ from trio_bunws._wire.deflate import BrokenData, Deflater, Inflater, TooLong
 from trio_bunws._wire.frames import BINARY, CONTINUATION, FIN, NO_MASK, RSV1, TEXT, unmask
 from trio_bunws._wire.messages import FragmentedMessage, Violation, WholeMessage, join_fragments
 
+pytestmark = pytest.mark.usefixtures("implementation")
 KEY = b"\x9a\x01\xfe\x42"
 keys = pytest.mark.parametrize("key", [NO_MASK, KEY])
 

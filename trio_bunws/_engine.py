@@ -10,12 +10,12 @@ from weakref import WeakValueDictionary
 
 from attrs import frozen
 
+from trio_bunws._extension import IMPLEMENTATION
 from trio_bunws._hub import Hub
 from trio_bunws._liveness import Sweeper
 from trio_bunws._topics import CLEAR
 from trio_bunws._wire.compression import outbound
 from trio_bunws._wire.deflate import BACKEND
-from trio_bunws._wire.frames import MASK_BACKEND
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -80,7 +80,7 @@ class ServerStatistics:
     compression: str
     """What compresses and decompresses: `"zlib"`, or `"isal"` where the extra `speed` is installed."""
     masking: str
-    """What takes masks off long frames: `"python"`, or `"wsaccel"` where the extra `speed` is installed."""
+    """What takes masks off: `"c"`, or `"python"` where the package's extension was not built, or is not wanted."""
 
 
 class Engine(Generic[T]):
@@ -143,5 +143,5 @@ class Engine(Generic[T]):
             topics=len(self.hub.topics),
             refused_subscriptions=self.hub.refused_subscriptions,
             compression=BACKEND,
-            masking=MASK_BACKEND,
+            masking=IMPLEMENTATION,
         )

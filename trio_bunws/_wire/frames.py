@@ -9,11 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from trio_bunws._close import cut_reason
-
-try:
-    from wsaccel.xormask import XorMaskerSimple  # type: ignore[import-untyped]
-except ImportError:
-    XorMaskerSimple = None
+from trio_bunws._extension import unmask as c_unmask
 
 CONTINUATION: Final = 0x0
 TEXT: Final = 0x1
@@ -47,12 +43,8 @@ NO_CODE: Final = 1005
 """Stands for the code of a Close frame without a body (RFC 6455, section 7.4.1)."""
 
 NO_MASK: Final = bytes(4)
-MASK_BACKEND: Final = "python" if XorMaskerSimple is None else "wsaccel"
-"""What masks are put on and taken off with, where they are long."""
-LONG_MASK: Final = 1024
-"""Bytes from which wsaccel, if it is there, takes a mask off: 1 KiB in 1.0 us, not 2.5, 64 KiB in 36, not 90."""
 BLOCK: Final = 8 * 1024
-"""Bytes unmasked by one operation.
+"""Bytes unmasked by one operation, without the extension.
 
 CPython 3.11, ns per byte with one block / translation with strides / blocks of 4 KiB / 8 KiB / 16 KiB:
 1 KiB 2.2 / 2.6 / - / - / -; 16 KiB 1.74 / 1.59 / 1.46 / 1.58 / 1.78; 64 KiB 2.28 / 1.56 / 1.33 / 1.32 / 1.37;
@@ -135,13 +127,12 @@ def unmask(data: bytes, key: bytes, offset: int = 0) -> bytes:
     """
     if key == NO_MASK:
         return data
+    if c_unmask is not None:
+        return c_unmask(data, key, offset)  # 32 bytes: 0.1 us, not 0.4; 64 KiB: 2, not 90
     turn = offset & 3
     if turn:
         key = key[turn:] + key[:turn]
     size = len(data)
-    if XorMaskerSimple is not None and size >= LONG_MASK:
-        unmasked: bytes = XorMaskerSimple(key).process(data)
-        return unmasked
     if size <= BLOCK:
         return _xor(data, int.from_bytes((key * ((size + 3) >> 2))[:size], "little"), size)
     whole = size - size % BLOCK

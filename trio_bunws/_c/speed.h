@@ -1,0 +1,19 @@
+/* What the sources of the extension `trio_bunws._speed` share: the version of Python's ABI, and each other's functions.
+
+   Optional: the package does the same in plain Python, and the same tests run on both. Nothing in C holds a
+   connection's state or decides what is allowed. A new source file is listed in pyproject.toml, its functions in
+   module.c, _speed.pyi and _extension.py. */
+
+#ifndef TRIO_BUNWS_SPEED_H
+#define TRIO_BUNWS_SPEED_H
+
+#define Py_LIMITED_API 0x030B0000
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+/* masking.c */
+void apply_mask(unsigned char *out, const unsigned char *in, Py_ssize_t size, const unsigned char key[4]);
+PyObject *unmask(PyObject *module, PyObject *const *args, Py_ssize_t count);
+extern const char unmask_doc[];
+
+#endif
