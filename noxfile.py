@@ -15,7 +15,7 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2025.2.9"
-nox.options.sessions = ["lint", "typing", "tests", "compliance", "build"]
+nox.options.sessions = ["lint", "typing", "tests", "compliance", "docs", "build"]
 nox.options.error_on_external_run = True
 
 PROJECT = nox.project.load_toml("pyproject.toml")
@@ -155,6 +155,15 @@ def use(session: nox.Session, distribution: Path, implementation: str, env: dict
     with session.chdir(empty):
         session.run(python, "-W", "error", "-c", SMOKE_TEST, implementation, external=True)
         session.run(str(clean / "venv" / "bin" / "trio-bunws"), "--help", external=True, silent=True)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation (docs/_build/html), every warning an error; `-- linkcheck` asks other sites, too."""
+    session.install("-e.", *groups("docs"))
+    for builder in ("html", *session.posargs):
+        session.run("sphinx-build", "-W", "-n", "--keep-going", "-q", "-b", builder, "docs", f"docs/_build/{builder}")
+    session.log("The first page is docs/_build/html/index.html")
 
 
 @nox.session
