@@ -14,13 +14,14 @@ import pytest
 from hypothesis import Phase, settings
 
 from trio_bunws._extension import IMPLEMENTATION
-from trio_bunws._wire import frames
+from trio_bunws._wire import codec, frames
+from trio_bunws._wire.ready import ReadyMessages
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-IN_C = ((frames, "c_unmask"),)
-"""Where functions in C stand before plain ones."""
+IN_C = ((frames, "c_unmask", None), (codec, "_ready_messages", ReadyMessages))
+"""Where functions in C stand, and what stands there without the extension."""
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
@@ -57,8 +58,8 @@ def implementation(request: pytest.FixtureRequest) -> Generator[str]:
     name: str = request.param
     with pytest.MonkeyPatch.context() as monkeypatch:
         if name == "python":
-            for module, function in IN_C:
-                monkeypatch.setattr(module, function, None)
+            for module, function, plain in IN_C:
+                monkeypatch.setattr(module, function, plain)
         elif name != IMPLEMENTATION:
             pytest.skip("the extension was not built, or is not wanted: see BUNWS_NO_EXTENSIONS in the README")
         yield name

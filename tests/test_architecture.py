@@ -31,6 +31,7 @@ ROWS = (
         "_wire.upgrade",
         "_wire.events",
         "_wire.frames",
+        "_wire.ready",
         "_wire.deflate",
         "_wire.closing",
         "_wire.compression",
@@ -73,7 +74,7 @@ WIRE_ROW = 4
 # Inside `_wire` too, a module imports only from what stands below it here.
 WIRE_ROWS = (
     ("_wire.http", "_wire.events", "_wire.frames", "_wire.deflate"),
-    ("_wire.compression", "_wire.closing"),
+    ("_wire.compression", "_wire.closing", "_wire.ready"),
     ("_wire.upgrade", "_wire.messages", "_wire.answer"),
     ("_wire.codec", "_wire.opening", "_wire.tunnel"),
 )

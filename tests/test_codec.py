@@ -341,6 +341,7 @@ def test_new_limits_hold_from_the_next_frame_on() -> None:
     codec.max_payload_length = 5
     assert next(events) == "12345"
     codec.max_payload_length = 4
+    assert codec.max_payload_length == 4
     codec.max_fragments = 2
     assert list(events) == [Failure(1009, "Message of 5 bytes; at most 4 are accepted")]
 

@@ -5,11 +5,13 @@ That it does what plain Python does is tested where that is: those tests run on 
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
 
 _speed: Any = pytest.importorskip("trio_bunws._speed", reason="the extension was not built")
+ready_messages: Any = _speed.ready_messages
 unmask: Any = _speed.unmask
 
 
@@ -48,3 +50,66 @@ def test_an_offset_is_an_int(offset: object) -> None:
 def test_an_offset_beyond_all_payloads_is_refused() -> None:
     with pytest.raises(OverflowError):
         unmask(b"data", b"abcd", 1 << 64)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        (b"data", 0, 1),
+        (b"data", 0, 1, True, 0),
+        ("data", 0, 1, True),
+        (b"data", "0", 1, True),
+        (b"", 0, None, True),
+    ],
+)
+def test_messages_are_read_from_bytes_by_ints(arguments: tuple[object, ...]) -> None:
+    with pytest.raises(TypeError):
+        ready_messages(*arguments)
+
+
+class Undecided:
+    def __bool__(self) -> bool:
+        raise ZeroDivisionError
+
+
+def test_messages_have_a_mask_or_have_not() -> None:
+    with pytest.raises(ZeroDivisionError):
+        ready_messages(b"", 0, 1, Undecided())
+
+
+def test_no_message_begins_before_the_data() -> None:
+    with pytest.raises(ValueError, match="pos not to be negative"):
+        ready_messages(b"data", -1, 1, False)
+
+
+@pytest.mark.parametrize("pos", [4, 5, 1 << 62])
+def test_none_begins_behind_it_either(pos: int) -> None:
+    ready = ready_messages(b"data", pos, 1, False)
+    assert (list(ready), ready.pos, ready.stop()) == ([], pos, pos)
+
+
+def test_a_limit_may_be_beyond_all_payloads() -> None:
+    assert list(ready_messages(b"\x81\x01a", 0, 1 << 64, False)) == ["a"]
+
+
+def test_an_iterator_is_made_by_the_function_only() -> None:
+    kind = type(ready_messages(b"", 0, 1, False))
+    with pytest.raises(TypeError, match="cannot create"):
+        kind()
+
+
+def test_nothing_is_kept() -> None:
+    data, key = b"\x81\x03abc\x82\x03abc\x81\x01\xff" + bytes(1000), b"\x01\x02\x03\x04"
+    ready = ready_messages(data, 0, 1 << 24, False)
+    kind = type(ready)
+    list(ready)
+    before = [sys.getrefcount(value) for value in (data, key, kind)]
+    for _ in range(100):
+        unmask(data, key, 0)
+        with pytest.raises(ValueError, match="4 bytes"):
+            unmask(data, b"", 0)
+        list(ready_messages(data, 0, 1 << 24, False))
+        with pytest.raises(TypeError):
+            ready_messages(data, 0, None, False)
+    assert [sys.getrefcount(value) for value in (data, key, kind)] == before

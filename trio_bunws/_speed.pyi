@@ -1,4 +1,22 @@
 """The optional extension in C, as type checkers see it; its sources are in `_c/`, and `_extension.py` imports it."""
 
+from collections.abc import Iterator
+from typing import final
+
+@final
+class ReadyMessages(Iterator[str | bytes]):
+    """The messages that are there in full; `ready_messages` makes it. As `_wire.ready.ReadyMessages`, of any length."""
+
+    @property
+    def pos(self) -> int:
+        """Where the next frame begins."""
+
+    def __next__(self) -> str | bytes: ...
+    def stop(self) -> int:
+        """End the iteration, and return `pos`."""
+
+def ready_messages(data: bytes, pos: int, limit: int, masked: bool, /) -> ReadyMessages:
+    """Return an iterator over the messages from ``pos`` on that are there in full, of at most ``limit`` bytes each."""
+
 def unmask(data: bytes, key: bytes, offset: int, /) -> bytes:
     """Return ``data`` with the mask taken off, or put on; as `_wire.frames.unmask`."""

@@ -7,17 +7,51 @@
 
 static PyMethodDef methods[] = {
     FASTCALL(unmask),
+    FASTCALL(ready_messages),
     {NULL, NULL, 0, NULL},
 };
 
-static PyModuleDef_Slot slots[] = {{0, NULL}};
+static int
+execute(PyObject *module)
+{
+    State *state = PyModule_GetState(module);
+
+    state->ready_messages = (PyTypeObject *)PyType_FromModuleAndSpec(module, &ready_messages_spec, NULL);
+    return state->ready_messages == NULL ? -1 : 0;
+}
+
+static int
+traverse(PyObject *module, visitproc visit, void *arg)
+{
+    Py_VISIT(((State *)PyModule_GetState(module))->ready_messages);
+    return 0;
+}
+
+static int
+clear(PyObject *module)
+{
+    Py_CLEAR(((State *)PyModule_GetState(module))->ready_messages);
+    return 0;
+}
+
+static void
+destroy(void *module)
+{
+    clear(module);
+}
+
+static PyModuleDef_Slot slots[] = {{Py_mod_exec, execute}, {0, NULL}};
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "trio_bunws._speed",
     .m_doc = "The loops over bytes that CPython is slow at.",
+    .m_size = sizeof(State),
     .m_methods = methods,
     .m_slots = slots,
+    .m_traverse = traverse,
+    .m_clear = clear,
+    .m_free = destroy,
 };
 
 PyMODINIT_FUNC

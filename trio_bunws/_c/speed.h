@@ -11,9 +11,19 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+/* What a module object has: its types, which a later interpreter makes anew. */
+typedef struct {
+    PyTypeObject *ready_messages;
+} State;
+
 /* masking.c */
 void apply_mask(unsigned char *out, const unsigned char *in, Py_ssize_t size, const unsigned char key[4]);
 PyObject *unmask(PyObject *module, PyObject *const *args, Py_ssize_t count);
 extern const char unmask_doc[];
+
+/* ready.c */
+PyObject *ready_messages(PyObject *module, PyObject *const *args, Py_ssize_t count);
+extern const char ready_messages_doc[];
+extern PyType_Spec ready_messages_spec;
 
 #endif

@@ -1,18 +1,19 @@
 """The WebSocket codec: a peer's bytes in, its messages and control frames out (RFC 6455, section 5).
 
-Sans-I/O, one `Codec` per connection, driven by `_connection`. Every frame's header, every limit, control frames and
-messages that are there in full are handled here, `messages.py` collects the others. Sending is `frames.py`'s.
+Sans-I/O, one `Codec` per connection, driven by `_connection`. Every frame's header, every limit and control frames are
+handled here; `ready.py` is the short path for messages that are there, `messages.py` collects the others. Sending is
+`frames.py`'s.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from trio_bunws._extension import ready_messages as c_ready_messages
 from trio_bunws._wire.closing import FRAMING_ERROR, NOT_UTF8, read_close
 from trio_bunws._wire.deflate import TURN, BrokenData, TooLong
 from trio_bunws._wire.events import Close, Event, Failure, Message, Ping, Pong
 from trio_bunws._wire.frames import (
-    BINARY,
     CLOSE,
     CONTINUATION,
     EIGHT_BYTES,
@@ -25,7 +26,6 @@ from trio_bunws._wire.frames import (
     PING,
     PONG,
     RSV1,
-    SHORT_MASKS,
     SHORTEST,
     SHORTEST_UNMASKED,
     TEXT,
@@ -33,11 +33,13 @@ from trio_bunws._wire.frames import (
     unmask,
 )
 from trio_bunws._wire.messages import BAD_TEXT, FragmentedMessage, Violation, WholeMessage, join_fragments
+from trio_bunws._wire.ready import ReadyMessages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from trio_bunws._wire.deflate import Inflater
+    from trio_bunws._wire.ready import Ready
 
 BAD_DATA: Final = 1007
 TOO_BIG: Final = 1009
@@ -46,8 +48,9 @@ _LENGTH_FIELDS: Final = {TWO_BYTES: (2, MAX_SHORT), EIGHT_BYTES: (8, 0xFFFF)}
 """By the length in the second byte: the size of the length that follows, and what would have fitted a shorter one."""
 
 _MASK_ERRORS: Final = ("Frame without a mask from a client", "Masked frame from a server")
-_FIN_TEXT: Final = FIN | TEXT
-_FIN_BINARY: Final = FIN | BINARY
+_ready_messages: Callable[[bytes, int, int, bool], Ready] = (
+    ReadyMessages if c_ready_messages is None else c_ready_messages
+)
 
 
 class Codec:
@@ -70,10 +73,11 @@ class Codec:
         "_fragmented",
         "_header",
         "_inflater",
+        "_limit",
         "_message",
         "_pos",
+        "_ready",
         "max_fragments",
-        "max_payload_length",
     )
 
     def __init__(
@@ -88,13 +92,13 @@ class Codec:
         self._inflater: Final = inflater
         self._first_byte_errors: Final = FIRST_BYTE_ERRORS if inflater is None else FIRST_BYTE_ERRORS_DEFLATE
         self._header: Final = SHORTEST_UNMASKED if client else SHORTEST
-        self.max_payload_length = max_payload_length
-        """Most bytes of a message, inflated; may be set at any time, and holds from the next frame on."""
+        self._limit = max_payload_length
         self.max_fragments = max_fragments
         """Most fragments of a message; may be set at any time, and holds from the next frame on."""
         self._data = b""
         self._pos = 0
-        """Where in `_data` decoding goes on."""
+        """Where in `_data` decoding goes on; not known while the short path is `_ready` to go on."""
+        self._ready: Ready | None = None
         self._message: WholeMessage | FragmentedMessage | None = None
         """The data message that has arrived in part; `None` between messages."""
         self._fragmented: FragmentedMessage | None = None
@@ -102,12 +106,24 @@ class Codec:
         self._ended = False
 
     @property
+    def max_payload_length(self) -> int:
+        """Most bytes of a message, inflated; may be set at any time, and holds from the next frame on."""
+        return self._limit
+
+    @max_payload_length.setter
+    def max_payload_length(self, limit: int) -> None:
+        self._settle()
+        self._limit = limit
+
+    @property
     def buffered(self) -> int:
         """Bytes held: fed and not decoded yet, and the part that has arrived of an unfinished message."""
+        self._settle()
         return len(self._data) - self._pos + (0 if self._message is None else self._message.held)
 
     def feed(self, data: bytes) -> None:
         """Take what the transport has read; an iterator of `events` that is in use goes on with it."""
+        self._settle()
         if not self._ended:
             rest = self._data[self._pos :]
             self._data = rest + data if rest else data
@@ -123,84 +139,32 @@ class Codec:
         The iterator may be dropped at any time: the next one goes on where it stopped. An older one must not be used
         any more.
         """
-        return self._servers_events() if self._client else self._clients_events()
+        self._settle()
+        return self._events()
 
-    def _clients_events(self) -> Iterator[Event]:
-        """Decode masked frames."""
-        masks = SHORT_MASKS
-        from_bytes = int.from_bytes
+    def _events(self) -> Iterator[Event]:
         while True:
-            # The short path, for whole messages of at most 125 bytes: 0.48 us for 32 bytes of text; the plain path
-            # takes 1.4 and wsproto 8.6. All that it does not understand, bad UTF-8 too, it leaves to the plain path;
-            # test_codec_equality.py shows that both agree with wsproto.
-            data = self._data
-            pos = self._pos
-            end = len(data)
-            last = end - SHORTEST if self._message is None else -1
-            try:
-                while pos <= last:
-                    mask = masks[data[pos + 1]]
-                    if mask is None:
-                        break
-                    size, key_shift, repeat, excess = mask
-                    stop = pos + size
-                    length = size - SHORTEST
-                    if stop > end or length > self.max_payload_length:
-                        break
-                    # Mask and payload are one integer, so that the mask comes out by a shift and takes itself off;
-                    # what remains has leading zeros, which `to_bytes` drops.
-                    masked = from_bytes(data[pos + 2 : stop])
-                    payload = (masked ^ ((masked >> key_shift) * repeat >> excess)).to_bytes(length)
-                    first = data[pos]
-                    if first == _FIN_TEXT:
-                        message: Message = payload.decode()
-                    elif first == _FIN_BINARY:
-                        message = payload
-                    else:
-                        break
-                    self._pos = pos = stop
-                    yield message
-                    if self._data is not data:
-                        break
-            except UnicodeDecodeError:
-                pass
+            if self._message is None:
+                # The short path. All that it does not understand it leaves to the plain path; test_codec_equality.py
+                # shows that both agree with wsproto.
+                self._ready = ready = _ready_messages(self._data, self._pos, self._limit, not self._client)
+                yield from ready
+                self._settle()
+                if self._pos == len(self._data):
+                    self._data = b""
+                    self._pos = 0
+                    return
             event = self._next()
             if event is None:
                 return
             yield event
 
-    def _servers_events(self) -> Iterator[Event]:
-        """Decode unmasked frames; as `_clients_events`, but that a short frame's payload is read as it is."""
-        while True:
-            # The short path: 0.28 us for 32 bytes of text; the plain path takes 1.0.
-            data = self._data
-            pos = self._pos
-            end = len(data)
-            last = end - SHORTEST_UNMASKED if self._message is None else -1
-            try:
-                while pos <= last:
-                    length = data[pos + 1]
-                    start = pos + SHORTEST_UNMASKED
-                    stop = start + length
-                    if stop > end or length > MAX_SHORT or length > self.max_payload_length:
-                        break
-                    first = data[pos]
-                    if first == _FIN_TEXT:
-                        message: Message = data[start:stop].decode()
-                    elif first == _FIN_BINARY:
-                        message = data[start:stop]
-                    else:
-                        break
-                    self._pos = pos = stop
-                    yield message
-                    if self._data is not data:
-                        break
-            except UnicodeDecodeError:
-                pass
-            event = self._next()
-            if event is None:
-                return
-            yield event
+    def _settle(self) -> None:
+        """Let the short path go no further, and know again how far it came."""
+        ready = self._ready
+        if ready is not None:
+            self._ready = None
+            self._pos = ready.stop()
 
     def _next(self) -> Event | None:
         """Decode up to the next event by the plain path; `None`: more input is needed, or `begin_turn`."""
@@ -221,7 +185,7 @@ class Codec:
         except BrokenData:
             return self._end(Failure(BAD_DATA, "Compressed message that cannot be inflated"))
         except TooLong:
-            limit = self.max_payload_length
+            limit = self._limit
             return self._end(Failure(TOO_BIG, f"Message of more than {limit} bytes, inflated; no more are accepted"))
         # An idle connection holds the bytes that it needs, not the read that they came in.
         self._data = self._data[self._pos :]
@@ -230,6 +194,7 @@ class Codec:
 
     def close(self) -> None:
         """Let go of everything: nothing more comes, and nothing more comes out. Idempotent."""
+        self._settle()
         self._ended = True
         self._data = b""
         self._pos = 0
@@ -284,14 +249,14 @@ class Codec:
             self._message = fragmented
             if is_here:
                 return self._take_fragments(fragmented, first, start, length, is_compressed=inflater is not None)
-            fragmented.begin(first, length, self._read_key(start), self.max_payload_length)
+            fragmented.begin(first, length, self._read_key(start), self._limit)
         elif is_here:
             payload = self._unmask(start, length)
             if inflater is not None:
-                payload = inflater.inflate(payload, self.max_payload_length, final=True)
+                payload = inflater.inflate(payload, self._limit, final=True)
             return payload.decode() if opcode == TEXT else payload
         else:
-            self._message = WholeMessage(opcode, length, self._read_key(start), inflater, self.max_payload_length)
+            self._message = WholeMessage(opcode, length, self._read_key(start), inflater, self._limit)
         self._pos = start
         return self._take_payload(self._message)
 
@@ -312,7 +277,7 @@ class Codec:
                 payload = b"".join((payload, *pieces))
                 first |= FIN * is_complete
                 count += len(pieces)
-        fragmented.begin(first, len(payload), NO_MASK, self.max_payload_length, count=count)
+        fragmented.begin(first, len(payload), NO_MASK, self._limit, count=count)
         complete = fragmented.take(payload)
         if complete is not None:
             self._message = None
@@ -358,7 +323,7 @@ class Codec:
 
     def _longest(self, *, is_compressed: bool) -> int:
         """Return the most bytes that a message's frames may declare."""
-        most = self.max_payload_length
+        most = self._limit
         # Compression may make a message longer, zlib by an eighth at worst. What it inflates to is limited besides.
         return most + most // 4 + 64 if is_compressed else most
 
@@ -381,5 +346,5 @@ class Codec:
                 raise Violation(FRAMING_ERROR, "Frame length that is not in its shortest form")
         total = length if self._fragmented is None else length + self._fragmented.total
         if total > self._longest(is_compressed=is_compressed):
-            raise Violation(TOO_BIG, f"Message of {total} bytes; at most {self.max_payload_length} are accepted")
+            raise Violation(TOO_BIG, f"Message of {total} bytes; at most {self._limit} are accepted")
         return length, header
