@@ -62,6 +62,8 @@ def accept_offers(offers: str, config: bool | PerMessageDeflate) -> tuple[Agreem
 
     Return the agreement and the ``Sec-WebSocket-Extensions`` of the 101; None: no compression.
     """
+    if not offers:
+        return None
     compress, decompress = _names(config)
     if decompress == "disable":
         return None
