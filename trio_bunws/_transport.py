@@ -11,7 +11,7 @@ import logging
 import socket
 from abc import ABC, abstractmethod
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, cast
 
 import trio
 from attrs import frozen
@@ -263,19 +263,19 @@ async def linger(receive: Callable[[], Awaitable[bytes | bytearray]]) -> None:
 def own_socket(sock: socket.socket, address: object) -> SocketTransport:
     """Make a transport of a connected kernel socket and its peer's address, as `accept` returns them."""
     sock.setblocking(False)
-    if sock.family in INTERNET:
+    family = sock.family  # once: it is made a member of an enumeration, which takes as long as a system call
+    if family in INTERNET:
         with suppress(OSError):  # the peer may be gone already
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return SocketTransport(sock, socket_address(sock.family, address))
+    return SocketTransport(sock, socket_address(family, address))
 
 
 def socket_address(family: int, address: object) -> SocketAddress | None:
     """Return a peer's address as the kernel gives it; None for a unix socket's, or if there is none."""
-    match address:
-        case (str(host), int(port), *_) if family in INTERNET:
-            return SocketAddress(host, "IPv4" if family == socket.AF_INET else "IPv6", port)
-        case _:
-            return None
+    if family not in INTERNET or not isinstance(address, tuple):
+        return None
+    host, port, *_ = cast("tuple[str, int]", address)
+    return SocketAddress(host, "IPv4" if family == socket.AF_INET else "IPv6", port)
 
 
 @contextmanager
