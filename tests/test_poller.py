@@ -10,7 +10,7 @@ from __future__ import annotations
 import select
 import socket
 from contextlib import asynccontextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -21,6 +21,7 @@ from trio_bunws._poller import READ_SIZE, TURN, Poller, make_poller
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
+    from pathlib import Path
 
 who: ContextVar[str] = ContextVar("who", default="nobody")
 
@@ -402,6 +403,137 @@ async def test_without_its_poller_a_socket_is_waited_for_by_trio(pairs: Pairs) -
             await wait_all_tasks_blocked()
             assert by_trio.outcome is False
         assert pairs.log == []
+
+
+class Attended:
+    """A reader without a task, until it is roused."""
+
+    def __init__(self, pair: Pair, reader: Reader) -> None:
+        self.pair = pair
+        self.reader = reader
+        self.roused: list[str] = []
+        self.attend()
+
+    def attend(self) -> None:
+        context = copy_context()
+        context.run(who.set, self.reader.name)
+        self.pair.watch.attend(self.reader, context, lambda: self.roused.append(who.get()))
+
+
+async def test_a_reader_without_a_task_is_handed_what_arrives_in_its_context(pairs: Pairs) -> None:
+    seen: list[str] = []
+
+    def look(_: bytes) -> bool:
+        seen.append(who.get())
+        return True
+
+    async with running(pairs):
+        attended = Attended(pairs.new(), Reader("a", pairs.log, look))
+        for data in (b"one", b"two"):
+            attended.pair.peer.send(data)
+            await wait_all_tasks_blocked()
+        assert pairs.log == ["a:one", "a flushed", "a:two", "a flushed"]
+        assert seen == ["a", "a"]
+        assert attended.roused == []
+
+
+async def test_what_is_more_than_one_read_is_handed_to_a_reader_without_a_task(pairs: Pairs) -> None:
+    async with running(pairs):
+        attended = Attended(pairs.new(), Reader("a", pairs.log))
+        lines(attended.pair.peer, 1)
+        attended.pair.peer.send(b"rest")
+        await wait_all_tasks_blocked()
+        assert [entry for entry in pairs.log if "flushed" not in entry] == [f"a:{READ_SIZE}", "a:rest"]
+
+
+async def test_a_refusal_rouses_a_reader_once_in_its_context(pairs: Pairs) -> None:
+    async with running(pairs) as nursery:
+        attended = Attended(pairs.new(), Reader("a", pairs.log, lambda _: False))
+        for _ in range(2):
+            attended.pair.peer.send(b"x")
+            await wait_all_tasks_blocked()
+        assert attended.roused == ["a"]
+        assert pairs.log == ["a:x", "a flushed"]
+        assert attended.pair.watch.outcome() is True
+        assert attended.pair.watch.outcome() is False
+        # What came since is for its task, which waits by itself now.
+        waiting = await wait(nursery, attended.pair)
+        assert waiting.outcome is False
+        assert attended.pair.socket.recv(10) == b"x"
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()])
+async def test_what_a_reader_without_a_task_raises_is_its_outcome(pairs: Pairs, error: BaseException) -> None:
+    def fail(_: bytes) -> bool:
+        attended.pair.watch.rouse()  # within the reader, as when it aborts its connection
+        raise error
+
+    async with running(pairs):
+        attended = Attended(pairs.new(), Reader("a", pairs.log, fail))
+        attended.pair.peer.send(b"x")
+        await wait_all_tasks_blocked()
+        assert attended.roused == ["a"]
+        with pytest.raises(type(error)):
+            attended.pair.watch.outcome()
+        assert attended.pair.watch.outcome() is False
+
+
+async def test_a_reader_may_give_its_place_to_another(pairs: Pairs) -> None:
+    second = Reader("b", pairs.log)
+
+    def give(_: bytes) -> bool:
+        attended.reader = second
+        attended.attend()
+        return True
+
+    async with running(pairs):
+        attended = Attended(pairs.new(), Reader("a", pairs.log, give))
+        for data in (b"one", b"two"):
+            attended.pair.peer.send(data)
+            await wait_all_tasks_blocked()
+        assert pairs.log == ["a:one", "a flushed", "b:two", "b flushed"]
+        attended.pair.watch.forget()
+        assert attended.roused == ["b"]
+
+
+async def test_the_end_of_the_stream_rouses_a_reader(pairs: Pairs) -> None:
+    async with running(pairs):
+        attended = Attended(pairs.new(), Reader("a", pairs.log))
+        attended.pair.peer.send(b"last")
+        attended.pair.peer.close()
+        await wait_all_tasks_blocked()
+        assert (attended.roused, attended.pair.watch.ended, pairs.log) == (["a"], True, [])
+
+
+async def test_a_lost_connection_rouses_a_reader_which_finds_out_by_itself(pairs: Pairs) -> None:
+    async with running(pairs):
+        pair = pairs.new()
+        odd(pair, pairs.poller, ConnectionResetError("reset"))
+        attended = Attended(pair, Reader("a", pairs.log))
+        pair.peer.send(b"x")
+        await wait_all_tasks_blocked()
+        assert attended.roused == ["a"]
+        assert pair.watch.outcome() is False
+
+
+async def test_the_end_of_the_poller_rouses_all_readers(pairs: Pairs) -> None:
+    async with running(pairs):
+        attended = Attended(pairs.new(), Reader("a", pairs.log))
+        pairs.scope.cancel()
+        await wait_all_tasks_blocked()
+        assert attended.roused == ["a"]
+        late = Attended(pairs.new(), Reader("b", pairs.log))
+        assert late.roused == ["b"]
+
+
+async def test_what_epoll_does_not_take_is_waited_for_by_trio(pairs: Pairs, tmp_path: Path) -> None:
+    async with running(pairs):
+        with (tmp_path / "file").open("wb") as file:
+            watch = pairs.poller.watch(cast("socket.socket", file))
+            roused: list[str] = []
+            watch.attend(Reader("a", pairs.log), copy_context(), lambda: roused.append("roused"))
+            assert roused == ["roused"]
+            watch.forget()
 
 
 def test_where_there_is_no_epoll_there_is_no_poller(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import errno
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -24,8 +25,10 @@ from trio_bunws._transport import (
     LINGER_READS,
     LINGER_TIME,
     READ_SIZE,
+    SocketAddress,
     SocketTransport,
     Transport,
+    harmless,
     own_socket,
 )
 
@@ -328,6 +331,35 @@ async def test_a_socket_becomes_a_stream(sockets: Sockets) -> None:
     await stream.aclose()
 
 
+async def test_a_socket_that_is_taken_over_knows_its_peer_if_that_has_an_address() -> None:
+    ours, peer = tcp_pair()
+    one, other = socket.socketpair()
+    host, port = peer.getsockname()
+    for sock, address, remote in (
+        (ours, ours.getpeername(), SocketAddress(host, "IPv4", port)),
+        (one, "", None),
+    ):
+        sock.setblocking(True)
+        transport = own_socket(sock, address)
+        assert transport.remote == remote
+        assert not sock.getblocking()
+        transport.abort()
+    peer.close()
+    other.close()
+
+
+def test_a_failure_to_close_is_harmless_and_only_what_is_odd_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    for failure in (trio.BrokenResourceError(), trio.ClosedResourceError()):
+        with harmless():
+            raise failure
+    assert caplog.text == ""
+    with harmless():
+        raise ValueError("how odd")
+    assert "how odd" in caplog.text
+    with pytest.raises(KeyboardInterrupt), harmless():
+        raise KeyboardInterrupt
+
+
 # Handing over what arrives
 
 
@@ -452,6 +484,60 @@ async def test_a_polled_socket_that_becomes_a_stream_is_polled_no_more(sockets: 
         sockets.peer.send(b"two")
         assert await stream.receive_some() == b"two"
     assert poller._watches == {}
+
+
+async def test_only_a_polled_socket_attends_to_a_reader_without_a_task(sockets: Sockets) -> None:
+    roused: list[str] = []
+    for kind in (Transport, SocketTransport):
+        assert not kind.attend(sockets.transport, Reader(), copy_context(), lambda: roused.append("roused"))
+        kind.rouse(sockets.transport)
+        kind.outcome(sockets.transport)
+    assert roused == []
+
+
+async def test_a_reader_without_a_task_is_handed_what_arrives_until_it_refuses_more(
+    sockets: Sockets, poller: Poller
+) -> None:
+    reader = Reader()
+    roused: list[str] = []
+    sockets.transport.poll_with(poller)
+    assert sockets.transport.attend(reader, copy_context(), lambda: roused.append("roused"))
+    assert sockets.transport.attend(reader, copy_context(), lambda: roused.append("roused again"))
+    for data in (b"one", b"stop"):
+        assert roused == []
+        sockets.peer.send(data)
+        await trio.testing.wait_all_tasks_blocked()
+    assert reader.seen == [b"one", "flushed", b"stop", "flushed"]
+    assert roused == ["roused again"]
+    sockets.transport.outcome()
+    sockets.peer.send(b"two")
+    assert await sockets.transport.receive() == b"two"
+
+
+async def test_an_abort_rouses_a_reader_without_a_task_and_its_outcome_is_kept(
+    sockets: Sockets, poller: Poller
+) -> None:
+    roused: list[str] = []
+    sockets.transport.poll_with(poller)
+    assert sockets.transport.attend(Reader(), copy_context(), lambda: roused.append("roused"))
+    sockets.peer.send(b"fail")
+    await trio.testing.wait_all_tasks_blocked()
+    sockets.transport.abort()
+    assert roused == ["roused"]
+    assert not sockets.transport.attend(Reader(), copy_context(), lambda: roused.append("not again"))
+    with pytest.raises(ValueError):  # noqa: PT011 - it has no text
+        sockets.transport.outcome()
+    with pytest.raises(trio.ClosedResourceError):
+        await sockets.transport.receive()
+
+
+async def test_a_reader_without_a_task_may_be_roused(sockets: Sockets, poller: Poller) -> None:
+    roused: list[str] = []
+    sockets.transport.poll_with(poller)
+    assert sockets.transport.attend(Reader(), copy_context(), lambda: roused.append("roused"))
+    sockets.transport.rouse()
+    sockets.transport.rouse()
+    assert roused == ["roused"]
 
 
 async def test_pumping_goes_on_if_there_is_nothing_after_all(

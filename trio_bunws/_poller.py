@@ -2,7 +2,8 @@
 
 trio registers a socket anew for every wait, and every wait costs a task's turn. Here a socket is registered once,
 edge-triggered, and one task of the server reads whatever is ready and hands it to the connection, whose own task stays
-parked. `_transport.py` is the only user; without epoll there is no poller, and it waits by trio.
+parked, or does not exist before it is needed. `_transport.py` is the only user; without epoll there is no poller, and
+it waits by trio.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import trio
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
     from contextvars import Context
 
 READ_SIZE: Final = 64 * 1024
@@ -54,8 +56,11 @@ class Poller:
         """Register a connected, non-blocking socket; `Watch.forget` is to be called before it is closed."""
         if self._epoll.closed:
             return Watch(None, sock)
+        try:
+            self._epoll.register(sock, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
+        except OSError:  # out of memory, say, or of watches: trio will say so, to the one connection
+            return Watch(None, sock)
         watch = self._watches[sock.fileno()] = Watch(self, sock)
-        self._epoll.register(sock, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
         return watch
 
     def read(self, sock: socket.socket) -> bytes:
@@ -123,15 +128,27 @@ def make_poller() -> Poller | None:
 
 
 class Watch:
-    """One socket's readiness, and the task that waits for it: there is one at a time."""
+    """One socket's readiness, and who waits for it, one at a time: a task, or a reader that has none yet."""
 
-    __slots__ = ("_context", "_failure", "_poller", "_reader", "_refused", "_socket", "_task", "ended", "ready")
+    __slots__ = (
+        "_context",
+        "_failure",
+        "_poller",
+        "_reader",
+        "_refused",
+        "_rouse",
+        "_socket",
+        "_task",
+        "ended",
+        "ready",
+    )
 
     def __init__(self, poller: Poller | None, sock: socket.socket) -> None:
         """`poller` is `None` where there is none any more: then it is trio that waits."""
         self._poller = poller
         self._socket: Final = sock
         self._task: trio.lowlevel.Task | None = None
+        self._rouse: Callable[[], None] | None = None
         self._reader: Reader | None = None
         self._context: Context | None = None
         self._refused = False
@@ -161,10 +178,28 @@ class Watch:
         finally:
             # What the reader raised goes before all else, as if its own task had called it.
             self._reader = self._context = None
-            refused, self._refused = self._refused, False
-            failure, self._failure = self._failure, None
-            if failure is not None:
-                raise failure
+            refused = self.outcome()
+        return refused
+
+    def attend(self, reader: Reader, context: Context, rouse: Callable[[], None]) -> None:
+        """Hand `reader` what arrives, in `context` and without a task; `rouse` is called, once, when one is needed.
+
+        That is when the reader has refused more or raised, when the stream ends, and when `forget` or `rouse` is
+        called. The task that it starts asks for the `outcome`, and may `wait` then. A reader that is handed something
+        may call this again, to give its place to another.
+        """
+        self._reader = reader
+        self._context = context
+        self._rouse = rouse
+        if self._poller is None:
+            self.rouse()
+
+    def outcome(self) -> bool:
+        """Return, once, whether the reader has refused more; raise what it, or reading for its task, has raised."""
+        refused, self._refused = self._refused, False
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
         return refused
 
     def _cancelled(self, _: object) -> trio.lowlevel.Abort:
@@ -173,12 +208,19 @@ class Watch:
 
     @property
     def _is_waiting(self) -> bool:
-        return self._task is not None
+        return self._task is not None or self._rouse is not None
 
-    def _wake(self) -> None:
+    def rouse(self) -> None:
+        """Resume the task that waits, or have one started for a reader that is attended to."""
         task, self._task = self._task, None
+        rouse, self._rouse = self._rouse, None
         if task is not None:
             trio.lowlevel.reschedule(task)
+        elif rouse is not None:
+            context, self._context = self._context, None
+            assert context is not None  # set with it
+            self._reader = None
+            context.copy().run(rouse)  # a copy: this may be called by the reader, within it
 
     def serve(self, poller: Poller) -> bool:
         """Read once for the reader that waits, who is to be flushed; or wake the task that waits without one.
@@ -187,7 +229,7 @@ class Watch:
         """
         reader = self._reader
         if not self._is_waiting or reader is None or self.ended:
-            self._wake()
+            self.rouse()
             return False
         try:
             data = poller.read(self._socket)
@@ -195,12 +237,13 @@ class Watch:
             self.ready = False
             return False
         except OSError as exc:
-            self._failure = trio.BrokenResourceError(str(exc))
-            self._wake()
+            if self._task is not None:  # one that is only started now finds the end of the stream
+                self._failure = trio.BrokenResourceError(str(exc))
+            self.rouse()
             return False
         if not data:
             self.ended = True
-            self._wake()
+            self.rouse()
             return False
         self.ready = len(data) == READ_SIZE
         assert self._context is not None  # set with the reader
@@ -210,7 +253,7 @@ class Watch:
         except BaseException as exc:  # noqa: BLE001, ASYNC103  # it goes to the reader's own task, whatever it is
             self._failure = exc
         if self._refused or self._failure is not None:
-            self._wake()
+            self.rouse()
         return self.ready and self._is_waiting
 
     def forget(self) -> None:
@@ -222,4 +265,4 @@ class Watch:
     def abandon(self) -> None:
         """There is no poller any more: let the waiting task wait by trio."""
         self._poller = None
-        self._wake()
+        self.rouse()

@@ -18,6 +18,7 @@ from attrs import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
+    from contextvars import Context
 
     from trio_bunws._poller import Poller, Reader, Watch
 
@@ -79,6 +80,16 @@ class Transport(ABC):
     def poll_with(self, poller: Poller) -> None:  # noqa: B027  # most transports are nothing that it can read
         """Read with a poller from now on, if that is possible."""
 
+    def attend(self, reader: Reader, context: Context, rouse: Callable[[], None]) -> bool:  # noqa: ARG002
+        """Hand `reader` what arrives without a task, as `Watch.attend` does; False: this needs a task that reads."""
+        return False
+
+    def rouse(self) -> None:  # noqa: B027  # as above
+        """Call for the task of a reader that is attended to, if one is."""
+
+    def outcome(self) -> None:  # noqa: B027  # as above
+        """Raise what such a reader has raised; to be asked by its task, first of all."""
+
     @abstractmethod
     async def send_all(self, data: bytes) -> None:
         """Write everything, waiting as long as it takes. A checkpoint. Raises as `receive` does."""
@@ -132,6 +143,22 @@ class SocketTransport(Transport):
 
     def poll_with(self, poller: Poller) -> None:
         self._poller = poller
+
+    def attend(self, reader: Reader, context: Context, rouse: Callable[[], None]) -> bool:
+        if self._poller is None or self._closed:
+            return False
+        if self._watch is None:
+            self._watch = self._poller.watch(self._socket)
+        self._watch.attend(reader, context, rouse)
+        return True
+
+    def rouse(self) -> None:
+        if self._watch is not None:
+            self._watch.rouse()
+
+    def outcome(self) -> None:
+        if self._watch is not None:
+            self._watch.outcome()
 
     async def receive(self) -> bytes:
         while True:
