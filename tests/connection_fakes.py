@@ -1,11 +1,12 @@
 """A fake transport that a test plays the network and the peer of, and the surroundings that a connection needs.
 
-Only `test_connection.py` uses them. The peer is a `RawPeer` on the other end of the wire.
+Only the tests of connections use them. The peer is a `RawPeer` on the other end of the wire.
 """
 
 from __future__ import annotations
 
 import math
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -20,6 +21,10 @@ from trio_bunws._transport import SocketAddress, Transport
 from trio_bunws.testing import RawPeer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextvars import Context
+
+    from trio_bunws._poller import Reader
     from trio_bunws._websocket import ServerWebSocket
     from trio_bunws._wire.compression import Agreement
 
@@ -120,6 +125,51 @@ class Wire(Transport):
         await trio.lowlevel.checkpoint()
 
 
+class PolledWire(Wire):
+    """A wire that is read for who has no task: what the peer sends, `poll` hands over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._reader: Reader | None = None
+        self._context: Context | None = None
+        self._rouse: Callable[[], None] | None = None
+        self._failure: BaseException | None = None
+
+    def attend(self, reader: Reader, context: Context, rouse: Callable[[], None]) -> bool:
+        self._reader, self._context, self._rouse = reader, context, rouse
+        return True
+
+    def poll(self) -> None:
+        """Be the poller: hand over what has come, or rouse the reader if nothing comes any more."""
+        while self._rouse is not None and self.incoming:
+            assert self._reader is not None
+            assert self._context is not None
+            try:
+                if not self._context.run(self._reader.absorb, self.incoming.pop(0)):
+                    self.rouse()
+            except BaseException as exc:  # noqa: BLE001, ASYNC103  # as the poller's
+                self._failure = exc
+                self.rouse()
+            self._reader.flush()
+        if self.at_eof:
+            self.rouse()
+
+    def rouse(self) -> None:
+        rouse, self._rouse = self._rouse, None
+        if rouse is not None:
+            assert self._context is not None
+            self._context.copy().run(rouse)
+
+    def outcome(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def abort(self) -> None:
+        super().abort()
+        self.rouse()
+
+
 class HandingWire(Wire):
     """A wire that is handed bytes and writes them while its writer waits, as TLS and memory streams do."""
 
@@ -212,6 +262,23 @@ class Link:
         try:
             with self.scope:
                 await self.connection.run(response, trailing)
+        finally:
+            self.wire.abort()
+            self.over.set()
+
+    def attend(self, engine: Engine[Any], trailing: bytes = b"") -> bool:
+        """Begin in the current context without a task; when it is roused, `resume` runs in one."""
+        request = Request(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.connection = ServerConnection(self.wire, engine, request, None, None)
+        context = copy_context()
+        return context.run(
+            self.connection.attend, RESPONSE, trailing, context, lambda: engine.nursery.start_soon(self.resume)
+        )
+
+    async def resume(self) -> None:
+        try:
+            with self.scope:
+                await self.connection.run(b"", b"", begun=True)
         finally:
             self.wire.abort()
             self.over.set()

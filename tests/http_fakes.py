@@ -18,7 +18,9 @@ from trio_bunws._transport import SocketAddress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Context
 
+    from trio_bunws._poller import Reader
     from trio_bunws._request import Request, Upgrade
     from trio_bunws._server import Server
     from trio_bunws._transport import Transport
@@ -38,6 +40,12 @@ class FakeTransport:
         """What the next write raises."""
         self.ended_by: list[str] = []
         """How it was ended: "abort" and "aclose" in their order."""
+        self.polled = True
+        """Whether a poller reads it for who has no task."""
+        self._reader: Reader | None = None
+        self._context: Context | None = None
+        self._rouse: Callable[[], None] | None = None
+        self._failure: BaseException | None = None
         self._send, self._receive = trio.open_memory_channel[bytes](100)
         for one in data:
             self.put(one)
@@ -70,6 +78,33 @@ class FakeTransport:
         self.room -= len(data)
         self.sent += data
 
+    def attend(self, reader: Reader, context: Context, rouse: Callable[[], None]) -> bool:
+        self._reader, self._context, self._rouse = reader, context, rouse
+        return self.polled
+
+    def rouse(self) -> None:
+        rouse, self._rouse = self._rouse, None
+        if rouse is not None:
+            rouse()
+
+    def outcome(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def poll(self, data: bytes) -> None:
+        """Be a poller that has read this."""
+        assert self._reader is not None
+        assert self._context is not None
+        reader = self._reader
+        try:
+            if not self._context.run(reader.absorb, data):
+                self.rouse()
+        except BaseException as exc:  # noqa: BLE001, ASYNC103  # as the poller's
+            self._failure = exc
+            self.rouse()
+        reader.flush()
+
     def abort(self) -> None:
         self.ended_by.append("abort")
 
@@ -94,6 +129,28 @@ def websocket_slot() -> HandlerSlot[None]:
     return HandlerSlot(WebSocketHandler[None](message=lambda _ws, _message: None))
 
 
+class FakeConnection:
+    """What a session uses of a `ServerConnection`."""
+
+    def __init__(self, *, attended: bool) -> None:
+        self.attended = attended
+        self.log: list[str] = []
+
+    def attend(self, response: bytes, trailing: bytes, context: Context, rouse: Callable[[], None]) -> bool:
+        assert callable(rouse)
+        assert context is not None
+        self.log.append(f"{response.decode()} {trailing.decode()}")
+        return self.attended
+
+    def flush(self) -> None:
+        self.log.append("flushed")
+
+    async def run(self, response: bytes, trailing: bytes, *, begun: bool) -> None:
+        assert (response, trailing, begun) == (b"", b"", True)
+        self.log.append("run")
+        await trio.lowlevel.checkpoint()
+
+
 class FakeServer:
     """What a session uses of a `Server`."""
 
@@ -116,9 +173,28 @@ class FakeServer:
         self._idle_timeout = idle_timeout
         self._stopping = False
         self._pending_requests = 0
+        self._arrivals = self
+        self.arrivals: list[object] = []
+        """Who waits for its first request."""
+        self.attended = True
+        """Whether a WebSocket that becomes of one needs no task."""
+        self.connections: list[FakeConnection] = []
         self.websockets: list[tuple[Request, Upgrade[Any], bytes, int]] = []
         """What became WebSockets, and how many requests were pending then."""
         self.on_websocket: Callable[[], None] = lambda: None
+
+    def enter(self, session: object) -> None:
+        self.arrivals.append(session)
+
+    def leave(self, session: object) -> None:
+        if session in self.arrivals:
+            self.arrivals.remove(session)
+
+    def _open(self, _transport: Transport, request: Request, upgrade: Upgrade[Any]) -> tuple[FakeConnection, bytes]:
+        self.websockets.append((request, upgrade, b"", self._pending_requests))
+        self.on_websocket()
+        self.connections.append(FakeConnection(attended=self.attended))
+        return self.connections[-1], b"101"
 
     async def _run_websocket(
         self, _transport: Transport, request: Request, upgrade: Upgrade[Any], trailing: bytes

@@ -42,7 +42,7 @@ ROWS = (
         "_wire.tunnel",
     ),
     ("_outbox", "_transport", "_fanout", "_lane", "_tasks", "_client_events", "_keep_alive"),
-    ("_hub", "_liveness", "_poller", "_http_stream", "_stream_transport", "_admission"),
+    ("_hub", "_liveness", "_poller", "_http_stream", "_stream_transport", "_admission", "_arrivals"),
     ("_listeners", "_connect"),
     ("_endpoint", "_engine", "_dispatch", "_reception"),
     ("_websocket", "_app_tasks", "_connection", "_client_endpoint", "_client_options", "_announcer"),

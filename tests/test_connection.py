@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
-from connection_fakes import RESPONSE, HandingWire, Link, Surroundings, Wire
+from connection_fakes import RESPONSE, HandingWire, Link, PolledWire, Surroundings, Wire
 
 from trio_bunws._close import CloseFrame, CloseInfo
 from trio_bunws._connection import EVENTS_PER_LOOK, EVENTS_PER_TURN, TURN
@@ -1339,8 +1339,24 @@ async def test_what_a_connection_has_done_is_added_to_the_totals(nursery: trio.N
 async def test_a_connection_without_an_answer_to_send_writes_nothing(nursery: trio.Nursery) -> None:
     wire = Wire()
     link = await Surroundings(nursery, WebSocketHandler()).open(wire)
-    link.connection._begin(b"")
+    link.connection.begin(b"", b"")
     assert wire.written == RESPONSE
+
+
+async def test_a_connection_that_was_attended_to_goes_on_in_a_task(nursery: trio.Nursery) -> None:
+    log = Log()
+    surroundings = Surroundings(nursery, WebSocketHandler(message=log.message, close=log.close))
+    wire = PolledWire()
+    link = Link(wire)
+    assert link.attend(surroundings.engine)
+    await link.peer.send_text("one")
+    wire.poll()
+    assert log == ["one"]
+    await link.peer.send_close(1000, "bye")
+    wire.poll()
+    await link.over.wait()
+    assert log == ["one", (1000, "bye")]
+    nursery.cancel_scope.cancel()
 
 
 async def test_an_idle_connection_does_not_hold_the_read_that_came_last(nursery: trio.Nursery) -> None:

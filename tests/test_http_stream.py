@@ -70,6 +70,34 @@ async def test_requests_come_one_after_the_other_however_they_are_read() -> None
             assert await stream.respond(Request(head.raw, stream), Response())
 
 
+async def test_what_somebody_else_has_read_comes_first() -> None:
+    transport = FakeTransport(GET[5:])
+    stream = stream_of(transport)
+    head = stream.first_head(GET + GET[:5])
+    assert head is not None
+    with stream.answering(head, 10):
+        assert await stream.respond(Request(head.raw, stream), Response())
+    assert await stream.next_head(10) is not None
+    assert stream_of(transport).first_head(GET[:5]) is None
+    with pytest.raises(HttpError):
+        stream_of(transport).first_head(b"GET /\n")
+
+
+async def test_the_wait_for_the_first_request_may_have_begun_before(autojump_clock: trio.testing.MockClock) -> None:
+    begin = trio.current_time()
+    await trio.sleep(3)
+    stream = HttpStream(FakeTransport().real, Limits(header_timeout=5), max_body_size=1000, since=begin)
+    assert await stream.next_head(10) is None
+    assert trio.current_time() - begin == pytest.approx(5)
+    assert autojump_clock.autojump_threshold == 0
+
+
+async def test_a_time_that_is_allowed_before_the_answering_begins_is_kept() -> None:
+    stream = stream_of(FakeTransport())
+    stream.set_timeout(7)
+    assert stream.timeout == 7
+
+
 async def test_the_end_of_the_stream_is_the_end() -> None:
     for data in ((), (GET[:5],)):
         transport = FakeTransport(*data)

@@ -7,17 +7,151 @@ from __future__ import annotations
 
 import gc
 import weakref
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 import trio.testing
-from connection_fakes import Surroundings, Wire
+from connection_fakes import RESPONSE, Link, PolledWire, Surroundings, Wire
 
 from trio_bunws import CloseFrame, CloseInfo, ConnectionClosed, ReadyState, ServerWebSocket, WebSocketHandler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+where: ContextVar[str] = ContextVar("where", default="nowhere")
+
+
+class Attended:
+    """A connection without a task, until it needs one; what its handlers are told is written down."""
+
+    def __init__(self, nursery: trio.Nursery, **handlers: Any) -> None:
+        self.log: list[object] = []
+        handler = WebSocketHandler(**{"message": self.message, "close": self.close, **handlers})
+        self.wire = PolledWire()
+        self.link = Link(self.wire)
+        self.surroundings = Surroundings(nursery, handler)
+
+    def attend(self, trailing: bytes = b"") -> bool:
+        return self.link.attend(self.surroundings.engine, trailing)
+
+    def message(self, ws: ServerWebSocket, message: object) -> None:
+        self.log.append(message)
+        ws.send("answer")
+
+    def close(self, _ws: ServerWebSocket, code: int, reason: str) -> None:
+        self.log.append((code, reason))
+
+    async def sends(self, data: bytes) -> None:
+        self.wire.incoming.append(data)
+        self.wire.poll()
+        await trio.testing.wait_all_tasks_blocked()
+
+
+async def test_messages_are_handled_and_answered_without_a_task(nursery: trio.Nursery) -> None:
+    attended = Attended(nursery)
+    peer = attended.link.peer
+    assert attended.attend(peer.frame(1, b"with the handshake"))
+    await peer.receive_until(RESPONSE)
+    tasks = nursery.child_tasks.copy()
+    await attended.sends(peer.frame(1, b"later") + peer.frame(9, b"ping"))
+    assert attended.log == ["with the handshake", "later"]
+    assert await peer.receive_text() == "answer"
+    assert await peer.receive_text() == "answer"
+    assert (await peer.receive()).payload == b"ping"
+    assert nursery.child_tasks == tasks
+    attended.link.ws.terminate()
+    await attended.link.over.wait()
+    assert attended.log[-1] == (1006, "")
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("how", "code"), [("close of the peer", 1000), ("end of the stream", 1006), ("close", 4000), ("violation", 1002)]
+)
+async def test_every_end_has_a_task_and_the_close_handler(how: str, code: int, nursery: trio.Nursery) -> None:
+    codes: list[int] = []
+    attended = Attended(nursery, close=lambda _ws, code, _reason: codes.append(code))
+    link = attended.link
+    assert attended.attend()
+    if how == "close of the peer":
+        await attended.sends(link.peer.close_frame(1000, "bye"))
+    elif how == "end of the stream":
+        attended.wire.at_eof = True
+        attended.wire.poll()
+    elif how == "close":
+        link.ws.close(4000, "enough")
+        await attended.sends(link.peer.frame(1, b"too late"))
+        await attended.sends(link.peer.close_frame(4000, "enough"))
+    else:
+        await attended.sends(b"\xff\xff")
+    await link.over.wait()
+    assert codes == [code]
+    assert attended.log == []
+    assert attended.surroundings.engine.connections == set()
+    nursery.cancel_scope.cancel()
+
+
+async def test_what_must_wait_at_once_is_not_attended_to(nursery: trio.Nursery) -> None:
+    async def opened(ws: ServerWebSocket) -> None:
+        await trio.lowlevel.checkpoint()
+        ws.send("open")
+
+    slow = Attended(nursery, open=opened)
+    assert not slow.attend(slow.link.peer.frame(1, b"one"))
+    ended = Attended(nursery)
+    assert not ended.attend(ended.link.peer.close_frame(1000, ""))
+    for attended in (slow, ended):
+        nursery.start_soon(attended.link.resume)
+    await slow.link.peer.receive_until(RESPONSE)
+    assert await slow.link.peer.receive_text() == "open"
+    assert await slow.link.peer.receive_text() == "answer"
+    await ended.link.over.wait()
+    assert ended.log == [(1000, "")]
+    nursery.cancel_scope.cancel()
+
+
+async def test_what_a_handler_raises_comes_out_of_the_task_after_the_close_handler(nursery: trio.Nursery) -> None:
+    class Stop(BaseException):
+        pass
+
+    def message(_ws: ServerWebSocket, _message: object) -> None:
+        raise Stop
+
+    with pytest.raises(BaseExceptionGroup) as caught:  # noqa: PT012 - it is raised by the nursery
+        async with trio.open_nursery() as inner:
+            attended = Attended(inner, message=message)
+            assert attended.attend()
+            await attended.sends(attended.link.peer.frame(1, b"x"))
+    assert caught.value.split(Stop)[1] is None
+    assert attended.log == [(1006, "")]
+    nursery.cancel_scope.cancel()
+
+
+async def test_handlers_have_the_context_of_their_connection_with_a_task_or_without(nursery: trio.Nursery) -> None:
+    seen: list[str] = []
+
+    def opened(_ws: ServerWebSocket) -> None:
+        where.set("set by open")
+
+    def noted(*_: object) -> None:
+        seen.append(where.get())
+
+    attended = Attended(nursery, open=opened, message=noted, drain=noted, close=noted)
+    assert attended.attend()
+    attended.wire.room = 1
+    await attended.sends(attended.link.peer.frame(1, b"x"))
+    where.set("somebody who sends")
+    attended.link.ws.send("more than there is room for")
+    await trio.testing.wait_all_tasks_blocked()
+    attended.wire.make_room()
+    await trio.testing.wait_all_tasks_blocked()
+    attended.link.ws.terminate()
+    await attended.link.over.wait()
+    assert seen == ["set by open"] * 3
+    nursery.cancel_scope.cancel()
 
 
 async def serving(task_status: trio.TaskStatus[str]) -> None:

@@ -9,6 +9,7 @@ import gc
 import logging
 import re
 import sys
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
@@ -25,6 +26,7 @@ from trio_bunws._session import Session
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
+who: ContextVar[str] = ContextVar("who", default="nobody")
 GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -481,6 +483,251 @@ async def test_a_websocket_that_fails_is_logged_and_closed(caplog: pytest.LogCap
     server.on_websocket = fail
     assert (await serve(server, handshake())).ended_by == ["aclose"]
     assert "BrokenError: in the socket" in caplog.text
+
+
+# Without a task, until there must be one
+
+
+class Polled:
+    """A session whose first request a poller reads; `run` is its task, if it is started."""
+
+    def __init__(self, server: FakeServer, *, polled: bool = True) -> None:
+        self.transport = FakeTransport()
+        self.transport.polled = polled
+        self.server = server
+        self.starts = 0
+        self.session = Session(self.transport.real, server.real)
+        self.attended = self.session.attend(self.start)
+
+    def start(self, transport: object, session: object) -> None:
+        assert (transport, session) == (self.transport, self.session)
+        self.starts += 1
+
+    async def run(self, *data: bytes) -> list[int]:
+        """Run the task, whose client sends this more and then ends; return the statuses of all responses."""
+        assert self.starts == 1
+        assert self.server.arrivals == []
+        for one in data:
+            self.transport.put(one)
+        self.transport.end()
+        await self.session.run()
+        assert self.transport.ended_by[-1] == "aclose"
+        assert self.server._pending_requests == 0
+        return statuses(self.transport)
+
+
+async def test_where_no_poller_reads_a_task_is_needed_at_once() -> None:
+    polled = Polled(FakeServer(ok), polled=False)
+    assert (polled.attended, polled.starts, polled.server.arrivals) == (False, 0, [])
+
+
+async def test_a_handshake_that_a_plain_fetch_upgrades_takes_no_task() -> None:
+    seen: list[tuple[str, int]] = []
+
+    def fetch(request: Request, server: FakeServer) -> None:
+        seen.append((who.get(), server._pending_requests))
+        request._upgrade = Upgrade(None, "data", None)
+
+    who.set("the acceptor")
+    polled = Polled(FakeServer(fetch, slot=websocket_slot()))
+    assert polled.attended
+    assert polled.server.arrivals == [polled.session]
+    who.set("the poller")
+    polled.transport.poll(handshake() + b"frames")
+    assert polled.starts == 0
+    assert seen == [("the acceptor", 1)]
+    assert polled.server.arrivals == []
+    [(request, upgrade, _, pending)] = polled.server.websockets
+    assert (request._answered, request._exchange, upgrade.data, pending) == (True, None, "data", 0)
+    [connection] = polled.server.connections
+    assert connection.log == ["101 frames", "flushed"]
+    assert not polled.session.is_http
+    polled.session.stop()  # no WebSocket is touched
+    assert polled.starts == 0
+    polled.transport.rouse()
+    assert await polled.run() == []
+    assert connection.log[2:] == ["run"]
+
+
+async def test_without_fetch_a_handshake_takes_no_task_either() -> None:
+    polled = Polled(FakeServer(None, slot=websocket_slot()))
+    polled.transport.poll(handshake())
+    assert (polled.starts, len(polled.server.connections)) == (0, 1)
+
+
+async def test_a_websocket_that_must_wait_at_once_has_a_task() -> None:
+    server = FakeServer(upgrading, slot=websocket_slot())
+    server.attended = False
+    polled = Polled(server)
+    polled.transport.poll(handshake())
+    assert await polled.run() == []
+    assert server.connections[0].log == ["101 ", "flushed", "run"]
+
+
+@pytest.mark.parametrize(
+    ("first", "rest", "expected"),
+    [
+        (GET + GET, (), [200, 200]),
+        (GET[:5], (GET[5:],), [200]),
+        (GET.replace(b"Host", b"H st"), (), [400]),
+        (handshake(version="12"), (), [426]),
+        (handshake(), (), [200]),
+        (CHUNKED, (b"0\r\n\r\n",), [200]),
+    ],
+    ids=["ordinary", "in parts", "malformed", "refused", "handshake not upgraded", "body"],
+)
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_every_other_request_is_answered_by_the_task(
+    first: bytes, rest: tuple[bytes, ...], expected: list[int], is_async: bool
+) -> None:
+    asked: list[str] = []
+
+    def fetch(request: Request, _server: object) -> Response:
+        asked.append(request.path)
+        return Response("hello")
+
+    async def slow_fetch(request: Request, server: object) -> Response:
+        await trio.lowlevel.checkpoint()
+        return fetch(request, server)
+
+    polled = Polled(FakeServer(slow_fetch if is_async else fetch, slot=websocket_slot()))
+    polled.transport.poll(first)
+    assert polled.transport.sent == b""
+    assert await polled.run(*rest) == expected
+    assert len(asked) == expected.count(200)
+
+
+async def test_an_async_fetch_upgrades_in_the_task() -> None:
+    async def fetch(request: Request, server: object) -> None:
+        await trio.lowlevel.checkpoint()
+        upgrading(request, server)
+
+    polled = Polled(FakeServer(fetch, slot=websocket_slot()))
+    polled.transport.poll(handshake())
+    assert await polled.run() == []
+    assert [trailing for _, _, trailing, _ in polled.server.websockets] == [b""]
+
+
+async def test_a_server_without_websockets_answers_a_handshake_by_the_task() -> None:
+    polled = Polled(FakeServer(ok))
+    polled.transport.poll(handshake())
+    assert await polled.run() == [200]
+
+
+@pytest.mark.parametrize("with_upgrade", [False, True])
+async def test_an_exception_of_fetch_is_dealt_with_by_the_task(
+    with_upgrade: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fetch(request: Request, _server: object) -> NoReturn:
+        if with_upgrade:
+            request._upgrade = Upgrade(None, None, None)
+        raise BrokenError("what went wrong")
+
+    polled = Polled(FakeServer(fetch, async_error, slot=websocket_slot()))
+    polled.transport.poll(handshake())
+    assert caplog.text == ""
+    assert await polled.run() == [503]
+    assert polled.server.websockets == []
+
+
+async def test_a_response_beside_an_upgrade_is_closed_by_the_task() -> None:
+    closed: list[bool] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        try:
+            yield b"x"
+        finally:
+            closed.append(True)
+
+    async def begun() -> AsyncIterator[bytes]:
+        iterator = body()
+        await anext(iterator)
+        return iterator
+
+    iterator = await begun()
+
+    def fetch(request: Request, server: object) -> Response:
+        upgrading(request, server)
+        return Response(iterator)
+
+    polled = Polled(FakeServer(fetch, slot=websocket_slot()))
+    polled.transport.poll(handshake())
+    assert await polled.run() == []
+    assert closed == [True]
+    assert len(polled.server.websockets) == 1
+
+
+async def test_the_time_that_fetch_allows_holds_in_the_task(autojump_clock: trio.testing.MockClock) -> None:
+    def fetch(request: Request, _server: object) -> Response:
+        request._set_timeout(7)
+        return Response("hello")
+
+    polled = Polled(FakeServer(fetch, slot=websocket_slot()))
+    polled.transport.room = 0
+    polled.transport.poll(handshake())
+    begin = trio.current_time()
+    await polled.session.run()
+    assert trio.current_time() - begin == pytest.approx(7)
+    assert autojump_clock.autojump_threshold == 0
+
+
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit])
+async def test_what_is_no_exception_comes_out_of_the_task(exception: type[BaseException]) -> None:
+    def fetch(_request: Request, _server: object) -> NoReturn:
+        raise exception
+
+    polled = Polled(FakeServer(fetch, slot=websocket_slot()))
+    polled.transport.poll(handshake())
+    assert (polled.starts, polled.server._pending_requests) == (1, 0)
+    with pytest.raises(exception):
+        await polled.session.run()
+    assert polled.transport.ended_by == ["abort", "aclose"]
+
+
+async def test_a_websocket_that_cannot_be_opened_is_logged_and_closed(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> NoReturn:
+        raise BrokenError("in the socket")
+
+    server = FakeServer(upgrading, slot=websocket_slot())
+    server.on_websocket = fail
+    polled = Polled(server)
+    polled.transport.poll(handshake())
+    assert await polled.run() == []
+    assert "BrokenError: in the socket" in caplog.text
+
+
+async def test_who_sends_nothing_in_time_is_closed_and_who_sends_half_is_told(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    for data, expected in ((b"", []), (GET[:9], [408])):
+        polled = Polled(FakeServer(ok))
+        begin = trio.current_time()
+        await trio.sleep(6)
+        if data:
+            polled.transport.poll(data)
+        else:
+            await trio.sleep(4)
+            polled.session.time_over()
+        assert polled.starts == 1
+        await polled.session.run()
+        assert trio.current_time() - begin == pytest.approx(10)  # since it was accepted
+        assert statuses(polled.transport) == expected
+        assert polled.transport.ended_by == ["aclose"]
+    assert autojump_clock.autojump_threshold == 0
+
+
+async def test_stop_ends_who_has_not_asked_yet() -> None:
+    polled = Polled(FakeServer(ok))
+    polled.session.stop()
+    assert await polled.run(GET) == []
+
+
+async def test_what_was_asked_before_stop_is_answered_as_the_last() -> None:
+    polled = Polled(FakeServer(ok))
+    polled.transport.poll(GET)
+    polled.session.stop()
+    assert await polled.run(GET) == [200]
+    assert b"\r\nConnection: close\r\n" in polled.transport.sent
 
 
 # The end

@@ -83,38 +83,38 @@ class Connection(Generic[T, E]):
         limits = engine.slot.handler.max_payload_length, engine.limits.max_fragments
         self._codec: Final = Codec(*limits, client=client, inflater=inflater(agreement, client=client))
         self._tasks: Final = TaskGroup(engine.nursery)
-        self._context: Final = trio.lowlevel.current_task().context
         self._pending: Event | None = None
         self._held: trio.Event | None = None
         self._input_over = False
         self._wait: Callable[[], Awaitable[None]] | None = None
         self._bell: trio.MemorySendChannel[None] | None = None
+        self._context = trio.lowlevel.current_task().context
         self._heard = trio.current_time()
         self._pinged = -math.inf  # the silence in which a ping went out, by its beginning
         self._progressed = 0.0
         self._closing_since = 0.0
 
-    async def run(self, response: bytes, trailing: bytes) -> None:
-        """Answer the handshake with `response`, and serve the connection until it is over and its handlers are done.
-
-        `trailing` are the bytes that came behind the peer's half of the handshake; a client has no answer to it. The
-        transport is the caller's to close.
-        """
-        engine = self._engine
-        engine.connections.add(self)
+    async def run(self, response: bytes, trailing: bytes, *, begun: bool = False) -> None:
+        """`begin` if that is to be done, and serve until handlers are done; to close the transport is the caller's."""
+        self._context = trio.lowlevel.current_task().context
         try:
-            self._listen()
-            self._codec.feed(trailing)
-            self._begin(response)
+            if begun:
+                self._transport.outcome()
+            else:
+                self.begin(response, trailing)
             await self._read()
             await self._write_rest()
         finally:
             # Three times: handlers may still run, then be slow to be cancelled, then comes an async close handler.
-            at_most = engine.limits.close_timeout
+            at_most = self._engine.limits.close_timeout
             with trio.CancelScope(deadline=trio.current_time() + 3 * at_most, shield=True):
                 await self._finish(at_most)
 
-    def _begin(self, response: bytes) -> None:
+    def begin(self, response: bytes, trailing: bytes) -> None:
+        """Answer a client's handshake, and handle what came behind it or its answer. Whatever it raises, `run`."""
+        self._engine.connections.add(self)
+        self._listen()
+        self._codec.feed(trailing)
         ws = self.ws
         outbox = ws._outbox
         outbox.corks += 1
@@ -127,13 +127,13 @@ class Connection(Generic[T, E]):
         finally:
             outbox.corks -= 1
             outbox.flush()
+        self._wait = self._digest()
 
     # Reading
 
     async def _read(self) -> None:
         """Read until no more input matters: the peer closed or broke the protocol, or the stream ended."""
         more = True
-        self._wait = self._digest()
         while more:
             self.flush()
             if self._wait is not None:

@@ -43,6 +43,7 @@ class HttpStream:
 
     You must call, in each cycle: `next_head`; `answering`, and inside of its scope what reads the body
     (`read_body`, at will) and `respond`. Or `refuse`, or `take_trailing`, after which nothing is left to call.
+    What somebody else has read of the first request goes to `first_head` before.
     """
 
     __slots__ = (
@@ -53,19 +54,22 @@ class HttpStream:
         "_limits",
         "_max_body_size",
         "_scope",
+        "_since",
         "_stopped",
         "_timeout",
         "_transport",
         "failure",
     )
 
-    def __init__(self, transport: Transport, limits: Limits, max_body_size: int) -> None:
+    def __init__(self, transport: Transport, limits: Limits, max_body_size: int, *, since: float | None = None) -> None:
+        """`since`: when the wait for the first request began, if not when that is asked for."""
         self._transport: Final = transport
         self._limits: Final = limits
         self._max_body_size: Final = max_body_size
         self._http: Final = HttpProtocol(limits.max_header_size, limits.max_headers)
         self._idle: trio.CancelScope | None = None  # while no request is here
-        self._scope = trio.CancelScope()  # of the request being answered
+        self._since = since
+        self._scope: trio.CancelScope | None = None  # of the request being answered
         self._timeout = 0.0  # seconds that it may go without progress; 0: any number
         self._body_size = 0
         self._begun = False  # whether some of its response has been sent
@@ -79,6 +83,14 @@ class HttpStream:
         if self._idle is not None:
             self._idle.cancel()
 
+    def first_head(self, data: bytes) -> RequestHead | None:
+        """Take what was read, and return the first request's head if it is all there. Raises as `next_head`.
+
+        Without a head `next_head` goes on.
+        """
+        self._http.feed(data)
+        return self._http.next_head()
+
     async def next_head(self, idle_timeout: float) -> RequestHead | None:
         """Wait for the next request, for ``idle_timeout`` seconds (0: for ever); None: there will be none.
 
@@ -91,7 +103,9 @@ class HttpStream:
             return head
         # A new connection is there to ask something at once; one that is kept may be idle until a head begins.
         begun = http.buffered > 0 or not self._begun
-        with trio.CancelScope(deadline=_deadline(self._limits.header_timeout if begun else idle_timeout)) as scope:
+        deadline = _deadline(self._limits.header_timeout if begun else idle_timeout, self._since)
+        self._since = None
+        with trio.CancelScope(deadline=deadline) as scope:
             self._idle = scope
             try:
                 while head is None:
@@ -146,7 +160,8 @@ class HttpStream:
         self._progress()
 
     def _progress(self) -> None:
-        self._scope.deadline = _deadline(self._timeout)
+        if self._scope is not None:
+            self._scope.deadline = _deadline(self._timeout)
 
     @property
     def timeout(self) -> float:
@@ -290,8 +305,10 @@ class HttpStream:
             self._progress()
 
 
-def _deadline(timeout: float) -> float:
-    return trio.current_time() + timeout if timeout else math.inf
+def _deadline(timeout: float, since: float | None = None) -> float:
+    if not timeout:
+        return math.inf
+    return (trio.current_time() if since is None else since) + timeout
 
 
 def _fields(headers: Headers) -> list[tuple[bytes, bytes]]:

@@ -333,7 +333,13 @@ class Run(Generic[T]):
             sockets.start_soon(self._refuse, transport)
             return
         server._admission.enter(address)
-        sockets.start_soon(self._serve_connection, transport, address)
+        # While it stops the session must be told, and who is attended to only now would not be.
+        session = None if self.tls is not None or server._stopping else Session(transport, server)
+        if session is None or not session.attend(self._start):
+            sockets.start_soon(self._serve_connection, transport, session)
+
+    def _start(self, transport: Transport, session: Session[T]) -> None:
+        self.server._engine.nursery.start_soon(self._serve_connection, transport, session)
 
     async def _refuse(self, transport: Transport) -> None:
         """Say 503 if that takes no waiting, and close without lingering: refusing must cost less than serving."""
@@ -343,14 +349,18 @@ class Run(Generic[T]):
         transport.abort()
         await transport.aclose()
 
-    async def _serve_connection(self, transport: Transport, address: str | None) -> None:
+    async def _serve_connection(self, transport: Transport, session: Session[T] | None) -> None:
+        """Run a session, a new one if there is none, in its own task; its connection is counted until it is over."""
         server = self.server
+        address = None if transport.remote is None else transport.remote.address
         try:
             with trio.CancelScope() as scope:
                 if self.tls is not None:
                     transport = await self._start_tls(transport, self.tls, scope)
-                session = Session(transport, server)
-                server._http[transport] = session.stop, scope
+                if session is None:
+                    session = Session(transport, server)
+                if session.is_http:
+                    server._http[transport] = session.stop, scope
                 await session.run()
         except trio.BrokenResourceError as exc:
             logger.info("%s: TLS handshake failed: %s", address, exc)

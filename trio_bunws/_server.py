@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVarTuple, 
 import trio
 
 from trio_bunws._admission import Admission
+from trio_bunws._arrivals import Arrivals
 from trio_bunws._close import CloseFrame, CloseInfo, check_close_code, cut_reason
 from trio_bunws._dispatch import without_failures
 from trio_bunws._endpoint import ABNORMAL
@@ -65,6 +66,7 @@ class Server(Generic[T]):
     __slots__ = (
         "_accepting",
         "_admission",
+        "_arrivals",
         "_engine",
         "_error",
         "_error_async",
@@ -104,10 +106,10 @@ class Server(Generic[T]):
         self._hostname: str | None = None
         self._port: int | None = None
         self._pending_requests = 0
-        # Connections in the hands of HTTP; what became a WebSocket is in engine.connections instead.
-        # Each with what makes it take no more requests, and the scope that drops it.
+        # Connections in the hands of HTTP, each with what makes it take no more requests, and the scope that drops it.
         self._http: Final[dict[Transport, tuple[Callable[[], None], trio.CancelScope]]] = {}
         self._admission: Final = Admission(engine.limits)
+        self._arrivals: Final = Arrivals(engine.sweeper, engine.limits.header_timeout)
         self._accepting: Final = trio.CancelScope()
         self._stopping = False
         self._stopped: Final = trio.Event()
@@ -165,21 +167,23 @@ class Server(Generic[T]):
         request._upgrade = Upgrade(headers, data, protocol)
         return True
 
-    async def _run_websocket(
-        self, transport: Transport, request: Request, upgrade: Upgrade[T], trailing: bytes
-    ) -> None:
+    async def _run_websocket(self, transport: Transport, request: Request, upgrade: Upgrade[T], rest: bytes) -> None:
         """Answer the handshake and run the connection to its end; the session closes the transport."""
-        handshake = request._handshake
-        assert handshake is not None  # upgrade() looked
         self._http.pop(transport, None)
+        connection, response = self._open(transport, request, upgrade)
+        del upgrade  # its headers are not held for the life of the socket
+        await connection.run(response, rest)
+
+    def _open(self, transport: Transport, request: Request, upgrade: Upgrade[T]) -> tuple[ServerConnection[T], bytes]:
+        """Return a connection that has not begun, and the answer to its handshake."""
+        handshake, request._handshake = request._handshake, None
+        assert handshake is not None  # upgrade() looked
         protocol = select_subprotocol(handshake, upgrade.protocol, upgrade.headers)
         accepted = accept_offers(handshake.extensions, self._engine.slot.handler.per_message_deflate)
         agreement, extensions = accepted or (None, "")
         response = response_101(handshake, upgrade.headers, protocol, extensions)
-        request._handshake = None
         connection = ServerConnection(transport, self._engine, request, upgrade.data, protocol, agreement=agreement)
-        del upgrade  # its headers are not held for the life of the socket
-        await connection.run(response, trailing)
+        return connection, response
 
     def publish(self, topic: str, data: str | Buffer, compress: bool = True) -> SendStatus:
         """Send a message to all subscribers of a topic; compressed for those who agreed to compression, as in Bun.
@@ -342,6 +346,7 @@ class Server(Generic[T]):
             check_timeout("stop", "grace", grace, maximum=MAX_TIMEOUT, zero="at once")
         self._stopping = True
         self._accepting.cancel()
+        self._arrivals.stop()
         for finish, _ in tuple(self._http.values()):
             finish()
         if close_active_connections or grace is not None:

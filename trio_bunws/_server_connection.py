@@ -19,6 +19,7 @@ from trio_bunws._websocket import ServerWebSocket
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from contextvars import Context
 
     from trio_bunws._close import CloseInfo
     from trio_bunws._engine import Engine
@@ -64,9 +65,18 @@ class ServerConnection(Connection[T, ServerWebSocket[T]]):
         self._handlers = Dispatcher(self.ws, engine.slot, self._tasks, self.release)
         self._dispatcher = self._handlers
 
-    async def run(self, response: bytes, trailing: bytes) -> None:
+    def attend(self, response: bytes, trailing: bytes, context: Context, rouse: Callable[[], None]) -> bool:
+        """`begin` in the current context, which is `context`, and let the poller read: no task before it is needed.
+
+        True: `rouse` is called when `run` has to go on; False: that is now.
+        """
+        self._context = context
+        self.begin(response, trailing)
+        return self._wait is None and not self._input_over and self._transport.attend(self, context, rouse)
+
+    async def run(self, response: bytes, trailing: bytes, *, begun: bool = False) -> None:
         """Serve the connection as `Connection.run` does, and let go of it."""
-        await super().run(response, trailing)
+        await super().run(response, trailing, begun=begun)
         # Socket, connection and handlers know each other. Left to the garbage collector, a server whose clients come
         # and go would hold thousands of dead connections; so the rings are opened here. A session's messages may still
         # be read.

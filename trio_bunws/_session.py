@@ -1,13 +1,15 @@
 """One TCP connection: its requests one after the other, each through `fetch`, until its end or its upgrade.
 
-Who answers what is decided here; reading and writing are `_http_stream.py`'s. `serve` runs one session in the task of
-each connection. A WebSocket's life is not here: the server runs it.
+Who answers what is decided here; reading and writing are `_http_stream.py`'s. `serve` runs one session for each
+connection: in a task, which where a poller reads is not started before something must be waited for. A handshake that
+a plain `fetch` upgrades needs none, nor does the WebSocket until its end. That life is not here: the server runs it.
 """
 
 from __future__ import annotations
 
 import inspect
 import logging
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, cast
 
 import trio
@@ -17,12 +19,14 @@ from trio_bunws._request import Request, Upgrade
 from trio_bunws._response import Response
 from trio_bunws._transport import LINGER_TIME
 from trio_bunws._wire.http import HttpError
-from trio_bunws._wire.upgrade import Refusal, check_handshake
+from trio_bunws._wire.upgrade import Handshake, Refusal, check_handshake
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
+    from contextvars import Context
 
     from trio_bunws._server import Server
+    from trio_bunws._server_connection import ServerConnection
     from trio_bunws._transport import Transport
     from trio_bunws._wire.http import RequestHead
 
@@ -33,21 +37,126 @@ Handover: TypeAlias = tuple[Request, Upgrade[Any], bytes]
 logger = logging.getLogger("trio_bunws.http")
 
 
+class Asked:
+    """One request of a connection, and what `fetch` has said to it, if it was called before there was a task."""
+
+    __slots__ = ("error", "head", "request", "result")
+
+    def __init__(self, head: RequestHead) -> None:
+        self.head: Final = head
+        self.request: Request | None = None
+        """`None`: `fetch` has not been called."""
+        self.result: object = None
+        self.error: Exception | None = None
+
+    def outcome(self) -> object:
+        """Return or raise what `fetch` did."""
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
 class Session(Generic[T]):
     """The life of one connection.
+
+    You must call `run`, in a task; or `attend`, and if that returns True wait for its `start`, and `run` then.
 
     Args:
         transport: the connection; the session closes it.
         server: whose `fetch` and WebSockets these are.
     """
 
-    __slots__ = ("_server", "_stopped", "_stream", "_transport")
+    __slots__ = (
+        "_connection",
+        "_context",
+        "_early",
+        "_server",
+        "_since",
+        "_start",
+        "_stopped",
+        "_stream",
+        "_transport",
+    )
 
     def __init__(self, transport: Transport, server: Server[T]) -> None:
         self._transport: Final = transport
         self._server: Final = server
         self._stream: HttpStream | None = None  # while this is HTTP
         self._stopped = False
+        # Without a task yet:
+        self._start: Callable[[Transport, Session[T]], None] | None = None
+        self._context: Context | None = None
+        self._since: float | None = None
+        self._early: Asked | HttpError | None = None  # what came of the first read
+        self._connection: ServerConnection[T] | None = None  # what became of it
+
+    @property
+    def is_http(self) -> bool:
+        """Whether it has not become a WebSocket while there was no task."""
+        return self._connection is None
+
+    def attend(self, start: Callable[[Transport, Session[T]], None]) -> bool:
+        """Have the first request read by the poller; True: `start` is called, once, when `run` is needed.
+
+        False: that is now, for this transport cannot be read without a task.
+        """
+        self._start = start
+        self._context = context = copy_context()
+        self._since = trio.current_time()
+        self._server._arrivals.enter(self)
+        if self._transport.attend(self, context, self._rouse):
+            return True
+        self._server._arrivals.leave(self)
+        return False
+
+    def _rouse(self) -> None:
+        assert self._start is not None  # attend() has set it
+        self._server._arrivals.leave(self)
+        self._start(self._transport, self)
+
+    def time_over(self) -> None:
+        """Be an `Arrival`: nothing has come in time. `run` finds that out."""
+        self._transport.rouse()
+
+    def absorb(self, data: bytes) -> bool:
+        """Be a `Reader` of the first request: upgrade what can be upgraded at once. False: it is for `run`."""
+        server = self._server
+        server._arrivals.leave(self)
+        stream = self._stream = self._make_stream()
+        try:
+            head = stream.first_head(data)
+        except HttpError as exc:
+            self._early = exc
+            return False
+        if head is None:
+            return False
+        asked = self._early = Asked(head)
+        handshake = None if server._slot is None or server._fetch_async else check_handshake(head)
+        if not isinstance(handshake, Handshake):
+            return False
+        request = asked.request = self._make_request(stream, head, handshake)
+        stream.set_timeout(server._idle_timeout)
+        server._pending_requests += 1
+        try:
+            asked.result = self._fetch(request)
+        except Exception as exc:  # noqa: BLE001  # `run` deals with it
+            asked.error = exc
+        finally:
+            server._pending_requests -= 1
+        upgrade = request._upgrade
+        if upgrade is None or asked.error is not None or isinstance(asked.result, Response):
+            return False
+        request._finish()
+        self._stream = self._early = None
+        connection, response = server._open(self._transport, request, upgrade)
+        self._connection = connection
+        assert self._context is not None  # attend() has set it
+        return connection.attend(response, stream.take_trailing(), self._context, self._rouse)
+
+    def flush(self) -> None:
+        """Be a `Reader`: write what the handlers of the new WebSocket have sent."""
+        if self._connection is not None:
+            self._connection.flush()
 
     async def run(self) -> None:
         """Serve the connection to its end, as a WebSocket too, and close it.
@@ -55,11 +164,16 @@ class Session(Generic[T]):
         Raises no `Exception`: what goes wrong is logged. Cancelling it drops the connection.
         """
         try:
-            handover = await self._serve_http()
-            if handover is not None:
-                running = self._server._run_websocket(self._transport, *handover)
-                del handover  # not held for the life of the WebSocket
-                await running
+            if self._connection is not None:
+                await self._connection.run(b"", b"", begun=True)
+            else:
+                if self._context is not None:
+                    self._transport.outcome()
+                handover = await self._serve_http()
+                if handover is not None:
+                    running = self._server._run_websocket(self._transport, *handover)
+                    del handover  # not held for the life of the WebSocket
+                    await running
         except LOST as exc:
             logger.debug("%s: connection lost: %s", self._transport.remote, exc)
         except Exception:
@@ -77,17 +191,34 @@ class Session(Generic[T]):
         self._stopped = True
         if self._stream is not None:
             self._stream.stop()
+        elif self._start is not None and self.is_http:
+            self._transport.rouse()
+
+    def _make_stream(self) -> HttpStream:
+        server = self._server
+        return HttpStream(self._transport, server._limits, server._max_request_body_size, since=self._since)
+
+    def _make_request(self, stream: HttpStream, head: RequestHead, handshake: Handshake | None) -> Request:
+        request = Request(head.raw, stream, self._transport.remote, tls=self._transport.tls)
+        request._handshake = handshake
+        return request
 
     async def _serve_http(self) -> Handover | None:
         server = self._server
-        stream = self._stream = HttpStream(self._transport, server._limits, server._max_request_body_size)
+        stream = self._stream = self._stream or self._make_stream()
+        early, self._early = self._early, None
         try:
+            if isinstance(early, HttpError):
+                raise early
             again = True
-            while again and not (self._stopped or server._stopping):
-                head = await stream.next_head(server._idle_timeout)
-                if head is None:
-                    break
-                outcome = await self._answer(stream, head)
+            while again and (early is not None or not (self._stopped or server._stopping)):
+                if early is None:
+                    head = await stream.next_head(server._idle_timeout)
+                    if head is None:
+                        break
+                    early = Asked(head)
+                asked, early = early, None
+                outcome = await self._answer(stream, asked)
                 if not isinstance(outcome, bool):
                     return outcome
                 again = outcome
@@ -99,20 +230,23 @@ class Session(Generic[T]):
             self._stream = None
         return None
 
-    async def _answer(self, stream: HttpStream, head: RequestHead) -> Handover | bool:
+    async def _answer(self, stream: HttpStream, asked: Asked) -> Handover | bool:
         """Answer one request; return whether another may follow, or what becomes a WebSocket."""
         server = self._server
-        handshake = check_handshake(head) if server._slot is not None else None
-        if isinstance(handshake, Refusal):
-            logger.info("%s: handshake refused: %s", self._transport.remote, handshake.reason)
-            await stream.refuse(*handshake)
-            return False
-        request = Request(head.raw, stream, self._transport.remote, tls=self._transport.tls)
-        request._handshake = handshake
+        head, request = asked.head, asked.request
+        timeout = stream.timeout  # as `fetch` has set it
+        if request is None:
+            handshake = check_handshake(head) if server._slot is not None else None
+            if isinstance(handshake, Refusal):
+                logger.info("%s: handshake refused: %s", self._transport.remote, handshake.reason)
+                await stream.refuse(*handshake)
+                return False
+            request = self._make_request(stream, head, handshake)
+            timeout = server._idle_timeout
         server._pending_requests += 1
         try:
-            with stream.answering(head, server._idle_timeout):
-                response = await self._ask(stream, request)
+            with stream.answering(head, timeout):
+                response = await self._ask(stream, request, asked)
                 upgrade = request._upgrade
                 if response is None and upgrade is not None:
                     return request, upgrade, stream.take_trailing()
@@ -126,15 +260,16 @@ class Session(Generic[T]):
         self._transport.abort()
         return False
 
-    async def _ask(self, stream: HttpStream, request: Request) -> Response | None:
-        """Ask the application; return None if it has upgraded the request, or if what it returned is logged."""
+    def _fetch(self, request: Request) -> object:
         server = self._server
-        fetch, is_async = server._fetch, server._fetch_async  # before it reloads itself
-        if fetch is None:
-            request._answered = True
-            return _without_fetch(request)
+        return _without_fetch(request) if server._fetch is None else server._fetch(request, server)
+
+    async def _ask(self, stream: HttpStream, request: Request, asked: Asked) -> Response | None:
+        """Ask the application; return None if it has upgraded the request, or if what it returned is logged."""
+        is_fetched = asked.request is not None
+        is_async = self._server._fetch_async and not is_fetched  # before it reloads itself
         try:
-            result: object = fetch(request, server)
+            result = asked.outcome() if is_fetched else self._fetch(request)
             if is_async:
                 result = await cast("Awaitable[object]", result)
         except Exception as exc:
