@@ -48,7 +48,7 @@ async def test_a_new_engine_is_empty_and_idle(nursery: trio.Nursery) -> None:
     assert (engine.connections, len(engine.sweeper), len(engine.hub.topics)) == (set(), 0, 0)
     assert (engine.closing, engine.close_by) == (None, None)
     assert not nursery.child_tasks
-    assert set(attrs.asdict(engine.statistics(0)).values()) == {0, BACKEND, IMPLEMENTATION}
+    assert set(attrs.asdict(engine.statistics(0)).values()) == {0, BACKEND, IMPLEMENTATION, None}
 
 
 async def test_the_statistics_are_sums_over_past_and_present_sockets(nursery: trio.Nursery) -> None:
@@ -82,6 +82,7 @@ async def test_the_statistics_are_sums_over_past_and_present_sockets(nursery: tr
         refused_subscriptions=1,
         compression=BACKEND,
         masking=IMPLEMENTATION,
+        broker=None,
     )
     assert engine.statistics(9) == expected
 

@@ -61,7 +61,7 @@ HANDED_OUT = {
     "SocketStatistics",
     "WebSocketOptions",
 }
-PUBLIC_SUBMODULES = {"testing"}
+PUBLIC_SUBMODULES = {"brokers", "testing"}
 ALIASES = {"Compressor", "SendStatus"}
 OBJECTS = sorted((PROMISED | HANDED_OUT) - ALIASES)
 

@@ -467,6 +467,7 @@ async def test_a_run_that_is_ended_before_its_task_began_closes_its_places() -> 
         limits=Limits(),
         max_request_body_size=0,
         idle_timeout=0,
+        broker=None,
         tls=None,
         places=places,
         address=address,

@@ -19,8 +19,9 @@ from trio_bunws._engine import Engine
 from trio_bunws._handlers import HandlerSlot, WebSocketHandler
 from trio_bunws._options import Limits
 from trio_bunws._request import Request
-from trio_bunws._server import Server, inside
+from trio_bunws._server import Server
 from trio_bunws._status import MessageDropped
+from trio_bunws._stopping import inside
 from trio_bunws._transport import SocketAddress
 from trio_bunws._wire.frames import binary_frame, text_frame
 from trio_bunws._wire.upgrade import Handshake

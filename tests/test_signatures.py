@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 MIB = 1024 * 1024
 SERVE: Function = (
     lambda fetch=None, websocket=None, *, error=None, hostname="127.0.0.1", port=3000, unix=None, reuse_port=False,
-    tls=None, listeners=None, limits=Limits(), max_request_body_size=128 * MIB, idle_timeout=10.0: None
+    tls=None, listeners=None, broker=None, limits=Limits(), max_request_body_size=128 * MIB, idle_timeout=10.0: None
 )  # fmt: skip
 
 PLAIN: list[tuple[Function, Function]] = [
@@ -114,6 +114,7 @@ PLAIN: list[tuple[Function, Function]] = [
 ]  # fmt: skip
 AWAITED: list[tuple[Function, Function]] = [
     (serve, SERVE),
+    (Server.subscriber_count_everywhere, lambda self, topic, timeout=1.0: None),
     (Request.body, lambda self: None),
     (Request.text, lambda self: None),
     (Request.json, lambda self: None),

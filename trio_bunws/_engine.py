@@ -13,6 +13,7 @@ from attrs import frozen
 from trio_bunws._extension import IMPLEMENTATION
 from trio_bunws._hub import Hub
 from trio_bunws._liveness import Sweeper
+from trio_bunws._relayed_hub import RelayedHub
 from trio_bunws._topics import CLEAR
 from trio_bunws._wire.compression import outbound
 from trio_bunws._wire.deflate import BACKEND
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
 
     import trio
 
+    from trio_bunws._broker import BrokerStatistics
     from trio_bunws._close import CloseInfo
     from trio_bunws._connection import Connection
     from trio_bunws._endpoint import SocketStatistics
     from trio_bunws._handlers import HandlerSlot
     from trio_bunws._options import Limits
+    from trio_bunws._relay import Relay
     from trio_bunws._wire.compression import Agreement, Outbound
 
 T = TypeVar("T")
@@ -81,6 +84,8 @@ class ServerStatistics:
     """What compresses and decompresses: `"zlib"`, or `"isal"` where the extra `speed` is installed."""
     masking: str
     """What takes masks off: `"c"`, or `"python"` where the package's extension was not built, or is not wanted."""
+    broker: BrokerStatistics | None
+    """What the broker has done; `None` without one."""
 
 
 class Engine(Generic[T]):
@@ -94,16 +99,19 @@ class Engine(Generic[T]):
         "hub",
         "limits",
         "nursery",
+        "relay",
         "slot",
         "sweeper",
         "totals",
     )
 
-    def __init__(self, slot: HandlerSlot[T], limits: Limits, nursery: trio.Nursery) -> None:
+    def __init__(self, slot: HandlerSlot[T], limits: Limits, nursery: trio.Nursery, relay: Relay | None = None) -> None:
         self.slot: Final = slot
         self.limits: Final = limits
         self.nursery: Final = nursery
-        self.hub: Final = Hub()
+        self.relay: Final = relay
+        """The way to the broker."""
+        self.hub: Final = Hub() if relay is None else RelayedHub(relay, limits.max_topic_length)
         self.sweeper: Final = Sweeper()
         self.totals: Final = Totals()
         self.connections: Final[set[Connection[T, Any]]] = set()
@@ -144,4 +152,5 @@ class Engine(Generic[T]):
             refused_subscriptions=self.hub.refused_subscriptions,
             compression=BACKEND,
             masking=IMPLEMENTATION,
+            broker=None if self.relay is None else self.relay.statistics(),
         )

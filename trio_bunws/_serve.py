@@ -1,7 +1,7 @@
 """`serve` and `open_server`: the nurseries of a server, and its orderly end.
 
-serve > listeners | hub | sweeper | sockets: the sockets' nursery outlives the listeners, so that a shutdown can drain.
-Exception groups are unwrapped here, at the public edge, and nowhere else.
+serve > listeners | hub | sweeper | broker | sockets: the sockets' nursery outlives the listeners, so that a shutdown
+can drain. Exception groups are unwrapped here, at the public edge, and nowhere else.
 """
 
 from __future__ import annotations
@@ -18,14 +18,17 @@ from typing import TYPE_CHECKING, Final, Generic
 import attrs
 import trio
 
+from trio_bunws._broker import Broker
 from trio_bunws._dispatch import without_failures
 from trio_bunws._engine import Engine
 from trio_bunws._handlers import UNSET, HandlerSlot, WebSocketHandler, check_handlers
 from trio_bunws._listeners import listen_tcp, listen_unix, wrap_listeners
 from trio_bunws._options import Limits, check_bool, check_int, check_timeout
 from trio_bunws._poller import Poller, make_poller
-from trio_bunws._server import MAX_TIMEOUT, Server, inside
+from trio_bunws._relay import Relay
+from trio_bunws._server import MAX_TIMEOUT, Server
 from trio_bunws._session import Session
+from trio_bunws._stopping import inside
 from trio_bunws._stream_transport import start_tls
 from trio_bunws._wire.http import error_response
 
@@ -77,6 +80,7 @@ async def serve(
     reuse_port: bool = False,
     tls: ssl.SSLContext | None = None,
     listeners: Iterable[trio.abc.Listener[trio.abc.Stream]] | None = None,
+    broker: Broker | None = None,
     limits: Limits = LIMITS,
     max_request_body_size: int = MAX_BODY,
     idle_timeout: float = 10.0,
@@ -99,6 +103,7 @@ async def serve(
         reuse_port: let several processes listen on this port (`SO_REUSEPORT`).
         tls: speak TLS with this context.
         listeners: serve these listeners instead; they are owned, and closed, by the server.
+        broker: publish to the subscribers of all servers that share it. Default: None, those of this one.
         limits: what is granted to peers.
         max_request_body_size: bytes of a request's body; beyond it 413. Default: 128 MiB.
         idle_timeout: seconds without progress after which an HTTP connection is dropped; 0: never. Default: 10.
@@ -107,6 +112,7 @@ async def serve(
     Raises:
         TypeError, ValueError: if an argument is of the wrong type or out of range.
         OSError: if it cannot listen.
+        BrokerError: if the broker refuses this server; one that is only away does not keep it from serving.
     """
     async with open_server(
         fetch,
@@ -118,6 +124,7 @@ async def serve(
         reuse_port=reuse_port,
         tls=tls,
         listeners=listeners,
+        broker=broker,
         limits=limits,
         max_request_body_size=max_request_body_size,
         idle_timeout=idle_timeout,
@@ -138,6 +145,7 @@ async def open_server(
     reuse_port: bool = False,
     tls: ssl.SSLContext | None = None,
     listeners: Iterable[trio.abc.Listener[trio.abc.Stream]] | None = None,
+    broker: Broker | None = None,
     limits: Limits = LIMITS,
     max_request_body_size: int = MAX_BODY,
     idle_timeout: float = 10.0,
@@ -158,6 +166,8 @@ async def open_server(
         raise TypeError(f"serve expects limits to be a Limits, not {limits!r}")
     if tls is not None and not isinstance(tls, ssl.SSLContext):
         raise TypeError(f"serve expects tls to be an ssl.SSLContext, not {tls!r}")
+    if broker is not None and not isinstance(broker, Broker):
+        raise TypeError(f"serve expects broker to be a Broker, not {broker!r}")
     places, address = await listen(
         hostname=hostname, port=port, unix=unix, reuse_port=reuse_port, tls=tls, listeners=listeners
     )
@@ -168,6 +178,7 @@ async def open_server(
         limits=limits,
         max_request_body_size=max_request_body_size,
         idle_timeout=idle_timeout,
+        broker=broker,
         tls=tls,
         places=places,
         address=address,
@@ -254,6 +265,7 @@ class Run(Generic[T]):
     limits: Limits
     max_request_body_size: int
     idle_timeout: float
+    broker: Broker | None
     tls: ssl.SSLContext | None
     places: list[Listening]
     address: Address
@@ -276,9 +288,14 @@ class Run(Generic[T]):
                     if self.poller is not None:
                         sockets.start_soon(self.poller.run)
                     sockets.start_soon(server._engine.sweeper.run)
+                    if (relay := server._engine.relay) is not None:
+                        await sockets.start(relay.run)
                     self.started.set()
                     await self._accept()
                     await server._admission.wait_empty()
+                    if relay is not None:
+                        with trio.move_on_after(self.limits.close_timeout):
+                            await relay.flush()  # what close handlers have published, too
                     server._stopped.set()
                     sockets.cancel_scope.cancel()
         except BaseExceptionGroup as group:
@@ -300,11 +317,12 @@ class Run(Generic[T]):
 
     def _make_server(self, sockets: trio.Nursery) -> Server[T]:
         handler: WebSocketHandler[T] = WebSocketHandler() if self.websocket is None else self.websocket
+        relay = None if self.broker is None else Relay(self.broker)
         server = Server(
             fetch=self.fetch,
             websocket=self.websocket,
             error=self.error,
-            engine=Engine(HandlerSlot(handler), self.limits, sockets),
+            engine=Engine(HandlerSlot(handler), self.limits, sockets, relay),
             max_request_body_size=self.max_request_body_size,
             idle_timeout=self.idle_timeout,
         )

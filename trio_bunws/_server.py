@@ -1,14 +1,13 @@
 """`Server`: what an application holds of a running server. It upgrades, publishes, counts and stops.
 
 The tasks are `_serve.py`'s, which also feeds it connections; the loop that asks `fetch` is `_session.py`'s. Nothing
-here waits but the awaitable that `stop` returns.
+here waits but the awaitable that `stop` returns, and the count of subscribers everywhere.
 """
 
 from __future__ import annotations
 
 import logging
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVarTuple, final, overload
+from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVarTuple, final, overload
 
 import trio
 
@@ -22,12 +21,13 @@ from trio_bunws._options import check_bool, check_callable, check_timeout
 from trio_bunws._payload import check_compress, check_topic, encode_message
 from trio_bunws._request import Request, Upgrade
 from trio_bunws._server_connection import ServerConnection
+from trio_bunws._stopping import Stopping, inside
 from trio_bunws._wire.compression import accept_offers
 from trio_bunws._wire.frames import binary_frame, text_frame
 from trio_bunws._wire.upgrade import response_101, select_subprotocol
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Awaitable, Callable
 
     from typing_extensions import Buffer, TypeVar
 
@@ -51,8 +51,6 @@ Ts = TypeVarTuple("Ts")
 logger = logging.getLogger("trio_bunws.server")
 Fetch: TypeAlias = "Callable[[Request, Server[T]], Response | Awaitable[Response | None] | None]"
 OnError: TypeAlias = "Callable[[Exception], Response | Awaitable[Response | None] | None]"
-inside: ContextVar[Server[Any] | None] = ContextVar("inside", default=None)
-"""The server whose task this is: it cannot wait for the end of that server."""
 MAX_TIMEOUT: Final = 86_400.0
 
 
@@ -60,7 +58,8 @@ MAX_TIMEOUT: Final = 86_400.0
 class Server(Generic[T]):
     """A running server, as `serve` and `open_server` give it, and `fetch` gets it (Bun: `Server`).
 
-    Not made by the application. All methods are plain functions that never checkpoint.
+    Not made by the application. All methods but `subscriber_count_everywhere` are plain functions that never
+    checkpoint.
     """
 
     __slots__ = (
@@ -188,12 +187,14 @@ class Server(Generic[T]):
     def publish(self, topic: str, data: str | Buffer, compress: bool = True) -> SendStatus:
         """Send a message to all subscribers of a topic; compressed for those who agreed to compression, as in Bun.
 
+        With a broker those of other servers get it too, at most once, and nothing here waits for them.
         It is compressed once for all receivers that share parameters without context takeover (`per_message_deflate` of
         True, or "shared"), else for each receiver. `compress=False` sends it as it is.
 
         Returns:
             The payload's length in bytes, before compression; -1 if a receiver has unsent bytes; 0 if there is no
-            receiver, or one is over its limit. The others get the message whatever happens to one.
+            receiver, or one is over its limit. The others get the message whatever happens to one. Other servers'
+            receivers are not in it.
 
         Raises:
             TypeError: if `data` is neither `str` nor a buffer, `compress` is no bool, or `topic` no `str`.
@@ -210,6 +211,24 @@ class Server(Generic[T]):
         check_topic("subscriber_count", topic, self._limits.max_topic_length)
         found = self._engine.hub.topics.get(topic)
         return 0 if found is None else len(found.members)
+
+    async def subscriber_count_everywhere(self, topic: str, timeout: float = 1.0) -> int:
+        """Return how many sockets are subscribed to a topic on all servers that share the broker (beyond Bun).
+
+        Counted are this one and those that answer within `timeout` seconds; without a broker, or while it is away,
+        only this one. It returns as soon as all have answered, where the broker knows how many they are. A checkpoint.
+
+        Raises:
+            TypeError: if `topic` is no `str`, or `timeout` no number.
+            ValueError: if `topic` is empty or too long, or `timeout` not above 0 and finite.
+        """
+        check_timeout("subscriber_count_everywhere", "timeout", timeout)
+        own = self.subscriber_count(topic)
+        relay = self._engine.relay
+        if relay is None:
+            await trio.lowlevel.checkpoint()
+            return own
+        return own + await relay.count_elsewhere(topic, timeout)
 
     def subscribers(self, topic: str) -> tuple[ServerWebSocket[T], ...]:
         """Return a snapshot of a topic's subscribers, in order of subscription (beyond Bun)."""
@@ -373,28 +392,3 @@ class Server(Generic[T]):
 
     def __repr__(self) -> str:
         return f"<Server {self._url}>"
-
-
-class Stopping:
-    """What `Server.stop` returns: await it for the end of the last connection, or let it be."""
-
-    __slots__ = ("_server",)
-
-    def __init__(self, server: Server[Any]) -> None:
-        self._server: Final = server
-
-    def __await__(self) -> Generator[Any, None, None]:
-        # A handler's context goes on in tasks that it starts elsewhere, for which the server does not wait.
-        if inside.get() is self._server and is_in(self._server._engine.nursery):
-            raise RuntimeError(
-                "the end of the server would wait for this handler: await stop() in a task of server.start_soon"
-            )
-        return self._server._stopped.wait().__await__()
-
-
-def is_in(nursery: trio.Nursery) -> bool:
-    """Whether this task was started in a nursery, or is waited for by one that was."""
-    above = trio.lowlevel.current_task().parent_nursery
-    while above is not None and above is not nursery:
-        above = above.parent_task.parent_nursery
-    return above is not None

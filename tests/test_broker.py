@@ -1,0 +1,48 @@
+"""Facts about `_broker.py`, and what `trio_bunws.brokers` shows of it: what a broker of one's own has to bring."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+import trio_bunws.brokers
+from trio_bunws.brokers import Batch, Broker, BrokerLink
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Silent(Broker):
+    """Brings what has to be brought, and nothing more."""
+
+    async def run(self, link: BrokerLink, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None: ...
+
+    async def publish(self, batches: Sequence[Batch]) -> None: ...
+
+    async def subscribe(self, channels: Sequence[str]) -> None: ...
+
+    async def unsubscribe(self, channels: Sequence[str]) -> None: ...
+
+
+@pytest.mark.parametrize("method", ["run", "publish", "subscribe", "unsubscribe"])
+def test_a_broker_without_one_of_its_methods_cannot_be_made(method: str) -> None:
+    incomplete = type("Incomplete", (Silent,), {method: getattr(Broker, method)})
+    with pytest.raises(TypeError, match=method):
+        incomplete()
+
+
+async def test_a_broker_need_not_know_how_many_receivers_there_are() -> None:
+    with trio.testing.assert_checkpoints():
+        assert await Silent().receivers("a") is None
+
+
+def test_the_bounds_are_those_of_the_documentation_unless_a_broker_has_others() -> None:
+    assert (Silent.max_queue_size, Silent.max_message_size) == (8 * 1024 * 1024, 16 * 1024 * 1024)
+
+
+def test_every_public_name_says_that_it_is_of_this_module() -> None:
+    public = {name: item for name, item in vars(trio_bunws.brokers).items() if isinstance(item, type)}
+    assert {name: item.__module__ for name, item in public.items()} == dict.fromkeys(public, "trio_bunws.brokers")
+    assert {"Batch", "Broker", "BrokerLink", "BrokerStatistics", "InProcessBroker"} <= public.keys()
