@@ -58,9 +58,10 @@ MEMBERS: Final = {f"{name}.{member}" for name, thing in NAMES.items() for member
 
 def read_private_sources() -> None:
     """Have autodoc find, at a package's top, the comments and the order of what its private modules define."""
+    root = Path(str(importlib.import_module(PACKAGES[0]).__file__)).parent
+    source = "\n".join(path.read_text("utf-8") for path in sorted(root.rglob("*.py")))
     for package in filter(exports, PACKAGES):
         top = Path(str(importlib.import_module(package).__file__))
-        source = "\n".join(path.read_text("utf-8") for path in sorted(top.parent.rglob("*.py")))
         analyzer = ModuleAnalyzer.for_string(source, package, top)
         analyzer.analyze()
         for thing in exports(package).values():
