@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import pytest
 from hypothesis import Phase, settings
 
+from trio_bunws import _multicast
 from trio_bunws._extension import IMPLEMENTATION
 from trio_bunws._wire import codec, frames
 from trio_bunws._wire.ready import ReadyMessages
@@ -20,7 +21,7 @@ from trio_bunws._wire.ready import ReadyMessages
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-IN_C = ((frames, "c_unmask", None), (codec, "_ready_messages", ReadyMessages))
+IN_C = ((frames, "c_unmask", None), (codec, "_ready_messages", ReadyMessages), (_multicast, "c_send_all", None))
 """Where functions in C stand, and what stands there without the extension."""
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)

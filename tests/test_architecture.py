@@ -52,6 +52,7 @@ ROWS = (
         "_broker",
         "_envelope",
         "_stopping",
+        "_multicast",
     ),
     (
         "_hub",

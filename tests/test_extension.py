@@ -10,6 +10,8 @@ import pytest
 
 from trio_bunws import _extension
 
+FUNCTIONS = ("ready_messages", "send_all", "unmask")
+
 
 def load(monkeypatch: pytest.MonkeyPatch, extension: object) -> dict[str, object]:
     """Run the module anew where the extension is this one; None: there is none."""
@@ -27,7 +29,7 @@ def made_up(*names: str) -> ModuleType:
 
 
 def test_the_extension_is_used_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = load(monkeypatch, made_up("ready_messages", "unmask"))
+    found = load(monkeypatch, made_up(*FUNCTIONS))
     assert (found["IMPLEMENTATION"], found["unmask"]) == ("c", print)
 
 
@@ -41,6 +43,6 @@ def test_python_does_it_where_the_extension_is_not_or_has_not_all(
 
 @pytest.mark.parametrize(("value", "expected"), [("1", "python"), ("", "c")])
 def test_the_environment_chooses_plain_python(value: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "trio_bunws._speed", made_up("ready_messages", "unmask"))
+    monkeypatch.setitem(sys.modules, "trio_bunws._speed", made_up(*FUNCTIONS))
     monkeypatch.setenv("BUNWS_NO_EXTENSIONS", value)
     assert runpy.run_path(_extension.__file__)["IMPLEMENTATION"] == expected

@@ -78,7 +78,11 @@ class Room:
         """Take a member's share as the hub does."""
         deflate = member.deflate
         if deflate is None or not self.log.compresses:
-            return self.log.share(member, member.topics, member.cursor)
+            share = self.log.share(member, member.topics, member.cursor)
+            whole = self.log.whole()
+            if whole is not None and member.cursor <= self.log.start and member in self.log.members():
+                assert share == whole[0] or member in whole[1]
+            return share
         if not deflate.takeover:
             return self.log.share(member, member.topics, member.cursor, deflate)
         frames = [
@@ -141,6 +145,26 @@ def test_the_log_knows_how_much_it_holds() -> None:
     assert (log.start, log.end, log.size) == (5, 5, 0)
 
 
+def test_the_whole_log_is_for_all_but_its_senders_while_it_is_of_one_topic() -> None:
+    room = Room()
+    ann, bob, cid = members(room, "a b", "b", "b c")
+    for name, frame, sender in [("b", b"1", None), ("b", b"2", ann), ("b", b"3", bob)]:
+        room.publish(name, frame, sender)
+    whole = room.log.whole()
+    assert whole is not None
+    share, senders = whole
+    assert (share, list(senders)) == (Share(b"123", 3), [ann, bob])
+    assert room.deliver(cid).frames is share.frames
+    room.publish("b", b"4")
+    assert room.log.whole() == (Share(b"1234", 4), senders)
+    room.publish("c", b"5")
+    assert room.log.whole() is None
+    room.log.forget(4)
+    assert room.log.whole() == (Share(b"5", 1), {})
+    room.publish_to_compress("c", b"6")
+    assert room.log.whole() is None
+
+
 def test_a_snapshot_of_members_has_each_once() -> None:
     room = Room()
     ann, bob, cid, _ = members(room, "a b", "b", "b a", "c")
@@ -150,6 +174,16 @@ def test_a_snapshot_of_members_has_each_once() -> None:
     room.unsubscribe(bob, "b")
     assert list(found) == [ann, cid, bob]
     assert list(room.log.members()) == [ann, cid]
+
+
+def test_a_snapshot_of_one_topic_s_members_is_no_view_of_them() -> None:
+    room = Room()
+    ann, bob = members(room, "a", "a b")
+    room.publish("a", b"x")
+    found = room.log.members()
+    room.unsubscribe(bob, "a")
+    assert list(found) == [ann, bob]
+    assert list(room.log.members()) == [ann]
 
 
 def test_who_joins_a_topic_made_anew_gets_nothing_of_the_old_one() -> None:

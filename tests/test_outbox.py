@@ -26,6 +26,7 @@ class Kernel:
     """A sink that takes `room` bytes in all, like a socket whose peer does not read."""
 
     direct: ClassVar[bool] = True
+    kernel_socket: ClassVar[None] = None
 
     def __init__(self, room: int = 0) -> None:
         self.room = room
@@ -426,6 +427,15 @@ def test_a_peer_that_pings_and_reads_byte_by_byte_has_one_pong_waiting(in_front:
     assert sent.count(b"pong") <= (10 if len(in_front) < 50 else 0)
     assert sent.startswith(b"-" + in_front)
     assert sent.endswith(b"last")
+
+
+def test_what_a_send_to_many_left_over_is_offered_at_once_and_waits_if_it_is_refused() -> None:
+    kernel = Kernel(room=3)
+    outbox, owner = make(kernel)
+    frames = b"hello world"
+    outbox.push_rest(memoryview(frames)[2:])
+    assert (kernel.got, outbox.bytes_out, outbox.buffered, owner.writer_calls) == (b"llo", 3, 6, 1)
+    assert drain(outbox, kernel) == b"llo world"
 
 
 # Streams without direct writes

@@ -5,6 +5,7 @@ That it does what plain Python does is tested where that is: those tests run on 
 
 from __future__ import annotations
 
+import socket
 import sys
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 _speed: Any = pytest.importorskip("trio_bunws._speed", reason="the extension was not built")
 ready_messages: Any = _speed.ready_messages
 unmask: Any = _speed.unmask
+send_all: Any = _speed.send_all
 
 
 def plain_xor(data: bytes, key: bytes, offset: int) -> bytes:
@@ -113,3 +115,42 @@ def test_nothing_is_kept() -> None:
         with pytest.raises(TypeError):
             ready_messages(data, 0, None, False)
     assert [sys.getrefcount(value) for value in (data, key, kind)] == before
+
+
+@pytest.mark.parametrize("arguments", [(), ([],), ([], b"", b""), ([], "data"), ([], bytearray()), ([None], b"data")])
+def test_sending_wants_sockets_and_bytes(arguments: tuple[object, ...]) -> None:
+    with pytest.raises(TypeError):
+        send_all(*arguments)
+
+
+def test_sending_wants_a_list_of_sockets() -> None:
+    with pytest.raises(SystemError):
+        send_all((), b"data")
+
+
+class Shortening(socket.socket):
+    """A socket that empties the list in which it stands when its descriptor is asked for."""
+
+    among: list[Shortening]
+
+    def fileno(self) -> int:
+        self.among.clear()
+        return -1
+
+
+def test_a_list_of_sockets_that_becomes_shorter_meanwhile_is_an_error() -> None:
+    with Shortening() as sock:
+        sock.among = [sock, sock]
+        with pytest.raises(IndexError):
+            send_all(sock.among, b"data")
+        socket.socket.close(sock)
+
+
+class Failing(socket.socket):
+    def fileno(self) -> int:
+        raise RuntimeError("no descriptor")
+
+
+def test_a_socket_s_own_failure_is_raised() -> None:
+    with Failing() as sock, pytest.raises(RuntimeError, match="no descriptor"):
+        send_all([sock], b"data")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 import trio
 import trio.testing
+from connection_fakes import Wire
 from kernel_pairs import Sockets, reset, tcp_pair
 
 from trio_bunws._poller import Poller
@@ -44,6 +45,12 @@ async def sockets() -> AsyncIterator[Sockets]:
     with made.peer:
         yield made
     made.transport.abort()  # what a test left open
+
+
+def test_only_a_socket_has_one_to_send_to() -> None:
+    with socket.socket() as sock:
+        assert SocketTransport(sock, None).kernel_socket is sock
+    assert Wire().kernel_socket is None
 
 
 async def test_a_socket_receives_what_comes_and_then_the_end(sockets: Sockets) -> None:

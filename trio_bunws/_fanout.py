@@ -58,13 +58,13 @@ class Run(Generic[M]):
 class Joined(Generic[M]):
     """The frames of some runs as one piece, from which a sender's own can be cut out."""
 
-    __slots__ = ("_spans", "end", "whole")
+    __slots__ = ("end", "senders", "whole")
 
     def __init__(self, start: int) -> None:
         self.end = start
         """Position in the log up to which this holds."""
         self.whole = Share(b"", 0)
-        self._spans: Final[dict[M, list[tuple[int, int, int]]]] = {}
+        self.senders: Final[dict[M, list[tuple[int, int, int]]]] = {}
 
     def extend(self, runs: list[Run[M]], end: int, deflate: Outbound | None) -> None:
         """Add what `runs` have from `self.end` on, compressed by `deflate`; after it this holds up to `end`."""
@@ -80,14 +80,14 @@ class Joined(Generic[M]):
             pieces.append(piece)
             count += len(own)
             if run.sender is not None:
-                self._spans.setdefault(run.sender, []).append((size, size + len(piece), len(own)))
+                self.senders.setdefault(run.sender, []).append((size, size + len(piece), len(own)))
             size += len(piece)
         self.whole = Share(b"".join(pieces), count)
         self.end = end
 
     def without(self, member: M) -> Share:
         """Return the frames that this member did not send itself."""
-        spans = self._spans.get(member)
+        spans = self.senders.get(member)
         if spans is None:
             return self.whole
         frames, count = self.whole
@@ -180,9 +180,23 @@ class TickLog(Generic[M]):
                 rest.compressed.update((deflate, frames[forgotten:]) for deflate, frames in made.items())
             self.size += sum(map(len, rest.frames))
 
+    def whole(self) -> tuple[Share, Collection[M]] | None:
+        """Return what everybody gets who is to get all of the log, and who gets only a part of that: senders.
+
+        `None` if there is more than one topic, or something to compress.
+        """
+        if len(self._by_name) != 1 or self.compresses:
+            return None
+        joined = self._joined.get(None)
+        if joined is None or joined.end != self.end:
+            joined = self._joined[None] = self._join(None, joined, None)
+        return joined.whole, joined.senders
+
     def members(self) -> Collection[M]:
         """Return a snapshot of all members of the topics in the log, each once."""
         topics = dict.fromkeys(run.topic for run in self._runs)
+        if len(topics) == 1:
+            return tuple(self._runs[0].topic.members)  # at once, not one by one
         return dict.fromkeys(member for topic in topics for member in topic.members)
 
     def share(self, member: M, topics: dict[str, Topic[M]], cursor: int, deflate: Outbound | None = None) -> Share:

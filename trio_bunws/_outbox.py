@@ -15,6 +15,7 @@ import trio
 from trio_bunws._topics import CLEAR, CONGESTED, OVER
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
 BATCH: Final = 16 * 1024
@@ -34,6 +35,11 @@ class Sink(Protocol):
 
     direct: ClassVar[bool]
     """True: `try_write` tells at once what the kernel took. False: it hands the bytes to a writer that is idle."""
+
+    @property
+    def kernel_socket(self) -> socket.socket | None:
+        """What `try_write` sends to, if that is all it does: for sending to many at once."""
+        ...
 
     def try_write(self, data: bytes | bytearray | memoryview) -> int:
         """Take as many of the bytes as possible without waiting, and return how many."""
@@ -92,6 +98,7 @@ class Outbox:
         "_direct",
         "_owner",
         "_pong",
+        "_socket",
         "_tail",
         "_try_write",
         "_unsent",
@@ -108,10 +115,11 @@ class Outbox:
     def __init__(self, sink: Sink, owner: Owner, limit: int) -> None:
         self._try_write: Final[Callable[[bytes | bytearray | memoryview], int]] = sink.try_write
         self._direct: Final = sink.direct
+        self._socket = sink.kernel_socket
         self._owner: Owner = owner
         self.limit = limit
         """Unsent bytes above which messages are dropped; 0: never."""
-        self._batch: list[bytes] = []
+        self._batch: list[bytes | memoryview] = []
         self._batch_bytes = 0
         self._unsent: deque[bytes | bytearray | memoryview] | None = None  # made at the first refusal
         self._unsent_bytes = 0
@@ -183,6 +191,11 @@ class Outbox:
     def push_raw(self, data: bytes) -> None:
         """Accept bytes that are no message, whatever the limit: the handshake's answer, the Close frame."""
         self._append(data)
+
+    def push_rest(self, rest: memoryview) -> None:
+        """Write what a send to many has left over of its messages; what is refused is unsent from now on."""
+        self._batch.append(rest)
+        self.flush()
 
     def push_control(self, frame: bytes) -> bool:
         """Accept a ping or pong of the app; over the limit up to `CONTROL_RESERVE` bytes in all. False: dropped."""
@@ -315,6 +328,7 @@ class Outbox:
         """The transport is broken: nothing can be written any more, and the owner is told once."""
         first = not self.broken
         self.broken = True
+        self._socket = None
         self.discard()
         if first:
             self._owner._write_failed()

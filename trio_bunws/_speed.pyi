@@ -1,5 +1,6 @@
 """The optional extension in C, as type checkers see it; its sources are in `_c/`, and `_extension.py` imports it."""
 
+import socket
 from collections.abc import Iterator
 from typing import final
 
@@ -17,6 +18,9 @@ class ReadyMessages(Iterator[str | bytes]):
 
 def ready_messages(data: bytes, pos: int, limit: int, masked: bool, /) -> ReadyMessages:
     """Return an iterator over the messages from ``pos`` on that are there in full, of at most ``limit`` bytes each."""
+
+def send_all(sockets: list[socket.socket], data: bytes, /) -> list[tuple[int, int]]:
+    """Send ``data`` to each; as `_multicast.send_all`."""
 
 def unmask(data: bytes, key: bytes, offset: int, /) -> bytes:
     """Return ``data`` with the mask taken off, or put on; as `_wire.frames.unmask`."""

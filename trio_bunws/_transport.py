@@ -94,6 +94,11 @@ class Transport(ABC):
     async def send_all(self, data: bytes) -> None:
         """Write everything, waiting as long as it takes. A checkpoint. Raises as `receive` does."""
 
+    @property
+    def kernel_socket(self) -> socket.socket | None:
+        """What `try_write` sends to, if that is all it does."""
+        return None
+
     @abstractmethod
     def try_write(self, data: Data) -> int:
         """Take as many of the bytes as possible without waiting, and return how many.
@@ -140,6 +145,10 @@ class SocketTransport(Transport):
         self._closed = False
         self._at_eof = False
         self.remote = remote
+
+    @property
+    def kernel_socket(self) -> socket.socket:
+        return self._socket
 
     def poll_with(self, poller: Poller) -> None:
         self._poller = poller

@@ -8,6 +8,7 @@
 static PyMethodDef methods[] = {
     FASTCALL(unmask),
     FASTCALL(ready_messages),
+    FASTCALL(send_all),
     {NULL, NULL, 0, NULL},
 };
 

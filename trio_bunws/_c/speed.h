@@ -26,4 +26,8 @@ PyObject *ready_messages(PyObject *module, PyObject *const *args, Py_ssize_t cou
 extern const char ready_messages_doc[];
 extern PyType_Spec ready_messages_spec;
 
+/* sending.c */
+PyObject *send_all(PyObject *module, PyObject *const *args, Py_ssize_t count);
+extern const char send_all_doc[];
+
 #endif
