@@ -241,8 +241,8 @@ class OddSocket:
     def fileno(self) -> int:
         return self._real.fileno()
 
-    def recv_into(self, buffer: memoryview) -> int:
-        self._real.recv_into(buffer)
+    def recv_into(self, buffer: memoryview, size: int) -> int:
+        self._real.recv_into(buffer, size)
         read = self._reads.pop(0)
         if isinstance(read, OSError):
             raise read

@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Context
 
-READ_SIZE: Final = 64 * 1024
-"""Most bytes of one read; a socket that has more waits for its next turn."""
+READ_SIZE: Final = 124 * 1024
+"""Most bytes of one read; a socket that has more waits for its next turn.
+
+A message of 64 KiB with its header should come in one read. What is read must stay below 128 KiB as an object, from
+where on malloc asks the kernel for every one.
+"""
 EVENTS_PER_WAKE: Final = 256
 """Sockets reported at a time."""
 TURN: Final = 0.001
@@ -63,13 +67,13 @@ class Poller:
         watch = self._watches[sock.fileno()] = Watch(self, sock)
         return watch
 
-    def read(self, sock: socket.socket) -> bytes:
-        """Read once, at most `READ_SIZE`; raises as `socket.recv` does.
+    def read(self, sock: socket.socket, size: int = READ_SIZE) -> bytes:
+        """Read once, at most so many bytes; raises as `socket.recv` does.
 
-        It reads into one buffer for all: `recv` would allocate 64 KiB for each read and leave a hole behind whatever
-        is kept of it, by which a busy server would grow.
+        It reads into one buffer for all: `recv` would allocate `size` bytes for each read and leave a hole behind
+        whatever is kept of it, by which a busy server would grow.
         """
-        return self._buffer[: sock.recv_into(self._buffer)].tobytes()
+        return self._buffer[: sock.recv_into(self._buffer, size)].tobytes()
 
     def forget(self, sock: socket.socket) -> None:
         """Unregister a socket."""

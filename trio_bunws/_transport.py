@@ -191,7 +191,7 @@ class SocketTransport(Transport):
     def _read(self) -> bytes | None:
         """Read once; `None`: there is nothing to read yet."""
         try:
-            data = self._socket.recv(READ_SIZE) if self._poller is None else self._poller.read(self._socket)
+            data = self._socket.recv(READ_SIZE) if self._poller is None else self._poller.read(self._socket, READ_SIZE)
         except BlockingIOError:
             data = None
         except OSError as exc:

@@ -6,22 +6,22 @@
 #include <string.h>
 
 void
-apply_mask(unsigned char *out, const unsigned char *in, Py_ssize_t size, const unsigned char key[4])
+apply_mask(unsigned char *restrict out, const unsigned char *restrict in, Py_ssize_t size, const unsigned char key[4])
 {
-    Py_ssize_t done = 0;
+    const Py_ssize_t blocks = size / 8;
     uint32_t word;
     uint64_t mask, block;
 
-    /* By memcpy, for neither side is aligned; the compiler makes wide loads and stores of it. */
+    /* By memcpy, for neither side is aligned. So written, compilers make one instruction of several blocks. */
     memcpy(&word, key, sizeof(word));
     mask = ((uint64_t)word << 32) | word;
-    for (; size - done >= (Py_ssize_t)sizeof(block); done += sizeof(block)) {
-        memcpy(&block, in + done, sizeof(block));
+    for (Py_ssize_t index = 0; index < blocks; index++) {
+        memcpy(&block, in + 8 * index, sizeof(block));
         block ^= mask;
-        memcpy(out + done, &block, sizeof(block));
+        memcpy(out + 8 * index, &block, sizeof(block));
     }
-    for (; done < size; done++)
-        out[done] = in[done] ^ key[done & 3];
+    for (Py_ssize_t index = 8 * blocks; index < size; index++)
+        out[index] = in[index] ^ key[index & 3];
 }
 
 const char unmask_doc[] = "unmask(data, key, offset, /)\n--\n\nReturn data with the mask taken off, or put on.";
