@@ -21,7 +21,14 @@ from trio_bunws._wire.ready import ReadyMessages
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-IN_C = ((frames, "c_unmask", None), (codec, "_ready_messages", ReadyMessages), (_multicast, "c_send_all", None))
+IN_C = (
+    (frames, "binary_frame", frames.plain_binary_frame),
+    (frames, "c_unmask", None),
+    (frames, "mask_frame", frames.plain_mask_frame),
+    (frames, "text_frame", frames.plain_text_frame),
+    (_multicast, "c_send_all", None),
+    (codec, "_ready_messages", ReadyMessages),
+)
 """Where functions in C stand, and what stands there without the extension."""
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)

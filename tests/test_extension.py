@@ -10,7 +10,7 @@ import pytest
 
 from trio_bunws import _extension
 
-FUNCTIONS = ("ready_messages", "send_all", "unmask")
+NAMES = [name for name in _extension.__all__ if name != "IMPLEMENTATION"]
 
 
 def load(monkeypatch: pytest.MonkeyPatch, extension: object) -> dict[str, object]:
@@ -29,7 +29,7 @@ def made_up(*names: str) -> ModuleType:
 
 
 def test_the_extension_is_used_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = load(monkeypatch, made_up(*FUNCTIONS))
+    found = load(monkeypatch, made_up(*NAMES))
     assert (found["IMPLEMENTATION"], found["unmask"]) == ("c", print)
 
 
@@ -43,6 +43,6 @@ def test_python_does_it_where_the_extension_is_not_or_has_not_all(
 
 @pytest.mark.parametrize(("value", "expected"), [("1", "python"), ("", "c")])
 def test_the_environment_chooses_plain_python(value: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "trio_bunws._speed", made_up(*FUNCTIONS))
+    monkeypatch.setitem(sys.modules, "trio_bunws._speed", made_up(*NAMES))
     monkeypatch.setenv("BUNWS_NO_EXTENSIONS", value)
     assert runpy.run_path(_extension.__file__)["IMPLEMENTATION"] == expected

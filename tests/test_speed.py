@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 
 _speed: Any = pytest.importorskip("trio_bunws._speed", reason="the extension was not built")
+binary_frame: Any = _speed.binary_frame
+mask_frame: Any = _speed.mask_frame
 ready_messages: Any = _speed.ready_messages
+text_frame: Any = _speed.text_frame
 unmask: Any = _speed.unmask
 send_all: Any = _speed.send_all
 
@@ -109,8 +112,12 @@ def test_nothing_is_kept() -> None:
     before = [sys.getrefcount(value) for value in (data, key, kind)]
     for _ in range(100):
         unmask(data, key, 0)
+        mask_frame(binary_frame(data), key)
+        text_frame(data)
         with pytest.raises(ValueError, match="4 bytes"):
             unmask(data, b"", 0)
+        with pytest.raises(ValueError, match="4 bytes"):
+            mask_frame(data, b"")
         list(ready_messages(data, 0, 1 << 24, False))
         with pytest.raises(TypeError):
             ready_messages(data, 0, None, False)

@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 from typing import Final
 
-__all__ = ["IMPLEMENTATION", "ready_messages", "send_all", "unmask"]
+__all__ = ["IMPLEMENTATION", "binary_frame", "mask_frame", "ready_messages", "send_all", "text_frame", "unmask"]
 
 try:
     if os.environ.get("BUNWS_NO_EXTENSIONS"):
         raise ImportError  # noqa: TRY301  # as if it had not been built
     # All or nothing: one that was built from other sources has not all that is asked for.
-    from trio_bunws._speed import ready_messages, send_all, unmask
+    from trio_bunws._speed import binary_frame, mask_frame, ready_messages, send_all, text_frame, unmask
 except ImportError:
-    ready_messages = send_all = unmask = None  # type: ignore[assignment]
+    binary_frame = mask_frame = ready_messages = send_all = text_frame = unmask = None  # type: ignore[assignment]
 
 IMPLEMENTATION: Final = "python" if unmask is None else "c"
-"""What decodes frames, takes masks off and sends to many."""
+"""What builds and decodes frames, takes masks off and sends to many."""

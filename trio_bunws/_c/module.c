@@ -5,10 +5,15 @@
 /* Through void (*)(void), as METH_FASTCALL's functions take other arguments than a PyCFunction. */
 #define FASTCALL(function) {#function, (PyCFunction)(void (*)(void))function, METH_FASTCALL, function##_doc}
 
+#define ONE(function) {#function, (PyCFunction)function, METH_O, function##_doc}
+
 static PyMethodDef methods[] = {
-    FASTCALL(unmask),
+    ONE(binary_frame),
+    FASTCALL(mask_frame),
     FASTCALL(ready_messages),
     FASTCALL(send_all),
+    ONE(text_frame),
+    FASTCALL(unmask),
     {NULL, NULL, 0, NULL},
 };
 

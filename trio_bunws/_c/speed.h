@@ -21,6 +21,12 @@ void apply_mask(unsigned char *out, const unsigned char *in, Py_ssize_t size, co
 PyObject *unmask(PyObject *module, PyObject *const *args, Py_ssize_t count);
 extern const char unmask_doc[];
 
+/* frames.c */
+PyObject *text_frame(PyObject *module, PyObject *payload);
+PyObject *binary_frame(PyObject *module, PyObject *payload);
+PyObject *mask_frame(PyObject *module, PyObject *const *args, Py_ssize_t count);
+extern const char text_frame_doc[], binary_frame_doc[], mask_frame_doc[];
+
 /* ready.c */
 PyObject *ready_messages(PyObject *module, PyObject *const *args, Py_ssize_t count);
 extern const char ready_messages_doc[];

@@ -6,10 +6,18 @@ once per message.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from trio_bunws._close import cut_reason
-from trio_bunws._extension import unmask as c_unmask
+from trio_bunws._extension import (
+    binary_frame as c_binary_frame,
+    mask_frame as c_mask_frame,
+    text_frame as c_text_frame,
+    unmask as c_unmask,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CONTINUATION: Final = 0x0
 TEXT: Final = 0x1
@@ -65,7 +73,7 @@ _PONG_HEADERS: Final = _short_headers(PONG)
 _COMPRESSED_HEADERS: Final = {opcode: _short_headers(RSV1 | opcode) for opcode in (TEXT, BINARY)}
 
 
-def text_frame(payload: bytes) -> bytes:
+def plain_text_frame(payload: bytes) -> bytes:
     """Return a whole text message as one frame; ``payload`` is UTF-8."""
     length = len(payload)
     if length <= MAX_SHORT:
@@ -73,12 +81,17 @@ def text_frame(payload: bytes) -> bytes:
     return header(FIN | TEXT, length) + payload
 
 
-def binary_frame(payload: bytes) -> bytes:
+def plain_binary_frame(payload: bytes) -> bytes:
     """Return a whole binary message as one frame."""
     length = len(payload)
     if length <= MAX_SHORT:
         return _BINARY_HEADERS[length] + payload
     return header(FIN | BINARY, length) + payload
+
+
+# 32 bytes in Python 0.11 us, in C 0.06.
+text_frame: Final[Callable[[bytes], bytes]] = plain_text_frame if c_text_frame is None else c_text_frame
+binary_frame: Final[Callable[[bytes], bytes]] = plain_binary_frame if c_binary_frame is None else c_binary_frame
 
 
 def compressed_frame(payload: bytes, opcode: int) -> bytes:
@@ -165,7 +178,7 @@ repeats the mask over both, rounded up to whole masks; the shift that drops the 
 """
 
 
-def mask_frame(frame: bytes, key: bytes) -> bytes:
+def plain_mask_frame(frame: bytes, key: bytes) -> bytes:
     """Return one of the frames above as a client's, masked with ``key``.
 
     The key is four bytes that nobody can predict, fresh for each frame (RFC 6455, section 10.3).
@@ -180,6 +193,9 @@ def mask_frame(frame: bytes, key: bytes) -> bytes:
         return bytes((first, MASKED | length)) + masked.to_bytes(size - 2)
     start = 4 if length == TWO_BYTES else 10
     return b"".join((bytes((first, MASKED | length)), frame[2:start], key, unmask(frame[start:], key)))
+
+
+mask_frame: Final[Callable[[bytes, bytes], bytes]] = plain_mask_frame if c_mask_frame is None else c_mask_frame
 
 
 def take_apart(frame: bytes) -> tuple[bytes, int]:
