@@ -172,7 +172,7 @@ class Connection(Generic[T, E]):
         outbox = ws._outbox
         dispatcher = self._dispatcher
         events = self._codec.events()
-        until = trio.current_time() + TURN
+        until = self._heard + TURN  # since it was read: the clock takes 0.15 us
         handled = 0
         look_at = EVENTS_PER_LOOK
         outbox.corks += 1

@@ -94,7 +94,8 @@ class Dispatcher(Generic[T]):
         """
         ws = self._ws
         slot = self._slot
-        busy = self._busy
+        lane = self._lane
+        busy = self._session is not None or (lane is not None and lane.busy)  # `_busy`, without a call for each read
         count = 0
         try:
             # Every line of this loop is paid for every message.

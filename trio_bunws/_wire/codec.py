@@ -123,9 +123,10 @@ class Codec:
 
     def feed(self, data: bytes) -> None:
         """Take what the transport has read; an iterator of `events` that is in use goes on with it."""
-        self._settle()
+        if self._ready is not None:
+            self._settle()
         if not self._ended:
-            rest = self._data[self._pos :]
+            rest = self._data[self._pos :] if self._data else b""
             self._data = rest + data if rest else data
             self._pos = 0
 
@@ -139,7 +140,8 @@ class Codec:
         The iterator may be dropped at any time: the next one goes on where it stopped. An older one must not be used
         any more.
         """
-        self._settle()
+        if self._ready is not None:
+            self._settle()
         return self._events()
 
     def _events(self) -> Iterator[Event]:
