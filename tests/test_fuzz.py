@@ -17,6 +17,7 @@ from trio_bunws._headers import Headers
 from trio_bunws._wire.codec import Codec
 from trio_bunws._wire.events import Failure
 from trio_bunws._wire.http import HttpProtocol
+from trio_bunws._wire.ready import ReadyMessages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,6 +80,14 @@ def test_a_codec_that_loses_a_byte_between_reads_is_noticed() -> None:
 
     with mock.patch.object(Codec, "feed", lossy):
         assert "messages" in broken_by("codec")
+
+
+def test_an_extension_that_forgets_a_limit_is_noticed() -> None:
+    def unlimited(data: bytes, pos: int, _: int, masked: bool) -> ReadyMessages:
+        return ReadyMessages(data, pos, NO_LIMIT, masked)
+
+    with mock.patch("trio_bunws._wire.codec._ready_messages", unlimited):
+        assert broken_by("codec") == ["too_long"]
 
 
 def test_a_codec_that_raises_is_noticed() -> None:

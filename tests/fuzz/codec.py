@@ -8,13 +8,16 @@ the limits do not allow.
 from __future__ import annotations
 
 from typing import Final, NamedTuple
+from unittest import mock
 
 from test_codec_equality import NO_LIMIT, by_wsproto, without_reason
 
 from trio_bunws._close import cut_reason
+from trio_bunws._wire import codec as codec_module, frames
 from trio_bunws._wire.codec import Codec
 from trio_bunws._wire.deflate import MAX_BITS, Inflater
 from trio_bunws._wire.events import Close, Event, Failure, Ping, Pong
+from trio_bunws._wire.ready import ReadyMessages
 
 LONGEST_HEADER: Final = 14
 LONGEST_CONTROL: Final = 131
@@ -51,10 +54,15 @@ KINDS: Final = (
 
 
 def check(data: bytes) -> None:
-    """Decode ``data`` in one piece, in two, in small ones, and byte by byte; compare these, and with wsproto alone."""
+    """Decode ``data`` in one piece, in two, in small ones, and byte by byte; compare these, and with wsproto alone.
+
+    Where the extension in C is, the first is compared with plain Python too.
+    """
     kind = KINDS[data[0] % len(KINDS)] if data else KINDS[0]
     stream = data[1:]
     events = decode(kind, [stream])
+    with mock.patch.object(codec_module, "_ready_messages", ReadyMessages), mock.patch.object(frames, "c_unmask", None):
+        assert decode(kind, [stream]) == events, "in plain Python"
     expected = comparable(kind, events)
     for size in (1, 2 + len(stream) % 31):
         pieces = [stream[start : start + size] for start in range(0, len(stream), size)]
