@@ -16,7 +16,7 @@ from unittest import mock
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -68,6 +68,26 @@ def run(page: str, block: Block, names: dict[str, Any]) -> None:
     exec(code, names)
 
 
+class Answer(NamedTuple):
+    """The response to a request."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+
+
+async def ask(stream: trio.abc.Stream, target: str, body: str = "", headers: Mapping[str, str] | None = None) -> Answer:
+    """Send one request over a connection: method and path are `target`, as `GET /`. The names in it are lower-case."""
+    fields = {"Host": "server.test", "Connection": "close", "Content-Length": str(len(body)), **(headers or {})}
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    async with stream:
+        await stream.send_all(f"{target} HTTP/1.1\r\n{head}\r\n{body}".encode())
+        answer = b"".join([bytes(part) async for part in stream]).decode()
+    first, *rest = answer.partition("\r\n\r\n")[0].split("\r\n")
+    found = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in rest)}
+    return Answer(int(first.split()[1]), found, answer.partition("\r\n\r\n")[2])
+
+
 class Ran(NamedTuple):
     """A page whose blocks have been run: what they define, and what they would have given to `trio.run`."""
 
@@ -79,12 +99,17 @@ class Ran(NamedTuple):
 def ran(page: str, *numbers: int) -> Generator[Ran]:
     """Run these blocks of a page (or all), in one namespace, and without their `trio.run`.
 
-    A block may import another one by the name of a file that the page gives to it in backticks.
+    A block may import another one by the name of a file that the page gives to it in backticks; where that is on
+    another page, a comment says so: `<!-- with other.md -->`.
     """
     module = ModuleType("page")
-    files = dict.fromkeys(re.findall(r"`(\w+)\.py`", text_of(page)), module)
+    text = text_of(page)
+    files = dict.fromkeys(re.findall(r"`(\w+)\.py`", text), module)
     found = [block for block in blocks(page) if block.fragment is None]
     with mock.patch.dict(sys.modules, files), mock.patch.object(trio, "run") as run_mock:
+        for other in re.findall(r"^<!-- with (\S+) -->$", text, re.MULTILINE):
+            for block in blocks(other):
+                run(other, block, vars(module))
         for block in [found[number] for number in numbers] or found:
             run(page, block, vars(module))
     yield Ran(vars(module), [call.args for call in run_mock.call_args_list])
