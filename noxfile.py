@@ -57,13 +57,24 @@ def npm_install(session: nox.Session, folder: str) -> None:
         session.warn(f"npm is missing: what needs the packages of {folder} will be left out")
 
 
+def on_all_cores(arguments: list[str]) -> list[str]:
+    """Return what makes pytest use all cores, unless its arguments say how many, or name files."""
+    of_few = any(argument.startswith(("-n", "--numprocesses", "tests/")) for argument in arguments)
+    # A process that has nothing left to do takes tests over from another: some take a thousand times what most do.
+    return [] if of_few else ["--numprocesses=logical", "--maxprocesses=8", "--dist=worksteal"]
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run every test and demand full branch coverage; arguments go to pytest, and then coverage is only shown."""
+    """Run every test on all cores and demand full branch coverage.
+
+    Arguments go to pytest, and then coverage is only shown; if they name files, these are run in one process.
+    """
     session.install("-e.", *groups("test"))
     npm_install(session, "tests/interop")
-    session.run("coverage", "run", "--source=trio_bunws", "-m", "pytest", *session.posargs)
-    session.run("coverage", "report", *(["--fail-under=0"] if session.posargs else []))
+    measured = ["--cov=trio_bunws", "--cov-report=term-missing:skip-covered"]
+    shown = ["--cov-fail-under=0"] if session.posargs else []
+    session.run("pytest", *measured, *shown, *on_all_cores(session.posargs), *session.posargs)
 
 
 @nox.session
@@ -100,7 +111,7 @@ def lowest(session: nox.Session) -> None:
     bounds = [re.sub(r">=([\d.]+),.*", r"==\1", dependency) for dependency in PROJECT["project"]["dependencies"]]
     session.install("-e.", *groups("test"), *bounds)
     npm_install(session, "tests/interop")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *on_all_cores(session.posargs), *session.posargs)
 
 
 @nox.session

@@ -1,4 +1,4 @@
-"""What holds for every test: in CI nothing is skipped, no test looks at the clock, and C and Python do the same.
+"""What holds for every test: no skip in CI, no look at the clock, the same from C and Python; what coverage counts.
 
 A test may skip itself where a browser, Node or Bun is missing, so that the suite runs on any machine; with the
 environment variable CI set a skip is a failure, for there it would hide that nothing was tested.
@@ -7,7 +7,10 @@ Tests of what the extension in C does run on it and on plain Python (`implementa
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import pytest
@@ -37,6 +40,34 @@ Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 PHASES = set(Phase) - {Phase.explain}
 settings.register_profile("steady", deadline=None, derandomize="CI" in os.environ, phases=PHASES)
 settings.load_profile("steady")
+
+PACKAGE = Path(__file__).resolve().parent.parent / "trio_bunws"
+# The files that are about one module each; tests/test_architecture.py demands one for every module.
+OF_A_MODULE = {f"test_{path.stem.strip('_')}.py" for path in PACKAGE.rglob("*.py")}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Measure coverage in the modules' own tests only: a line that nothing but a whole conversation runs is not tested.
+
+    It also spares the tests that run the most lines what a tracer costs. Threads are measured throughout, for trio
+    keeps them from one test to another.
+    """
+    tracer = sys.gettrace()
+    if item.path.name in OF_A_MODULE or not type(tracer).__module__.startswith("coverage"):
+        return (yield)
+    sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(tracer)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Leave the collected tests, some million objects, out of every garbage collection of the tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def _without_skips(report: Report) -> Report:

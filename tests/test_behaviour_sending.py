@@ -876,7 +876,7 @@ async def test_05_on_a_closed_socket_every_send_returns_zero_and_nothing_raises(
 NEITHER = [None, 1, 1.5, True, [b"x"], {"a": 1}, object()]
 
 
-@pytest.mark.parametrize("data", NEITHER, ids=repr)
+@pytest.mark.parametrize("data", NEITHER, ids=["None", "int", "float", "bool", "list", "dict", "object"])
 async def test_05_what_is_neither_str_nor_buffer_raises_type_error(
     autojump_clock: MockClock,
     data: Any,  # noqa: ANN401  # wrong on purpose
