@@ -278,6 +278,19 @@ def test_many_combinations_of_topics_do_not_keep_a_copy_of_the_log_each() -> Non
     assert peak < 8 * 1024 * 1024 < len(users) * room.log.size
 
 
+@pytest.mark.parametrize(("count", "reached"), [(0, True), (1, True), (4, True), (5, False)])
+def test_the_log_knows_whether_it_reaches_many(count: int, reached: bool) -> None:
+    room = Room()
+    ann, *_ = members(room, "a b", "b", "b c", "c c")
+    assert room.log.reaches(1) is False
+    for name in "abb":
+        room.publish(name, b"x")
+    assert room.log.reaches(count) is reached
+    room.unsubscribe(ann, "a")
+    assert room.log.reaches(4) is False
+    assert room.log.reaches(3) is True
+
+
 # Compression
 
 

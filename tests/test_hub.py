@@ -519,6 +519,79 @@ async def test_with_something_to_compress_the_clock_is_looked_at_after_each_sock
     assert "".join(notes).split() == ["s"] * 4
 
 
+# Held
+
+
+async def test_a_little_that_was_held_is_delivered_by_settle_and_wakes_nobody() -> None:
+    hub = Hub()
+    ann, bob, cid = Socket(hub, "room"), Socket(hub, "room"), Socket(hub)
+    steps: list[str] = []
+    async with running(hub):
+        await trio.testing.wait_all_tasks_blocked()
+        trio.lowlevel.add_instrument(Steps(steps))
+        hub.hold()
+        publish(hub, "room", b"1", ann)
+        cid.send(b"2")
+        bob.send(b"3")
+        assert ann.kernel.writes == bob.kernel.writes == cid.kernel.writes == []
+        hub.settle()
+        assert (ann.kernel.got, bob.kernel.got, cid.kernel.got) == (b"", b"13", b"2")
+        assert (hub._log.size, steps) == (0, [])
+        hub.settle()
+        hub.hold()
+        hub.settle()  # nothing has come together
+        publish(hub, "room", b"4")
+        assert ann.kernel.got == b""
+        await trio.testing.wait_all_tasks_blocked()
+        assert (ann.kernel.got, bob.kernel.got) == (b"4", b"134")
+
+
+@pytest.mark.parametrize("members", [SOCKETS_PER_LOOK, SOCKETS_PER_LOOK + 1])
+@pytest.mark.parametrize("senders", [0, 1])
+async def test_more_than_a_little_is_left_to_the_task(members: int, senders: int) -> None:
+    hub = Hub()
+    sockets = [Socket(hub, "room") for _ in range(members - senders)]
+    dirty = [Socket(hub) for _ in range(senders)]
+    async with running(hub):
+        await trio.testing.wait_all_tasks_blocked()
+        hub.hold()
+        publish(hub, "room", b"1")
+        for socket in dirty:
+            socket.send(b"1")
+        hub.settle()
+        settled = members <= SOCKETS_PER_LOOK
+        assert {socket.kernel.got for socket in sockets + dirty} == {b"1" if settled else b""}
+        await trio.testing.wait_all_tasks_blocked()
+    assert {socket.kernel.got for socket in sockets + dirty} == {b"1"}
+
+
+async def test_what_is_to_be_compressed_is_left_to_the_task() -> None:
+    hub = Hub()
+    ann = compressing(hub, Marking(b"s"), "room")
+    async with running(hub):
+        await trio.testing.wait_all_tasks_blocked()
+        hub.hold()
+        publish(hub, "room", binary_frame(b"one"), compress=True)
+        hub.settle()
+        assert ann.kernel.got == b""
+        await trio.testing.wait_all_tasks_blocked()
+    assert ann.kernel.got == b"sone"
+
+
+async def test_a_task_that_is_awake_is_left_what_was_held() -> None:
+    hub = Hub()
+    ann = Socket(hub, "room")
+    async with running(hub):
+        await trio.testing.wait_all_tasks_blocked()
+        publish(hub, "room", b"1")
+        hub.hold()
+        publish(hub, "room", b"2")
+        hub.settle()
+        assert ann.kernel.got == b""
+        await trio.testing.wait_all_tasks_blocked()
+    assert ann.kernel.writes == [b"12"]
+
+
 # Turns
 
 
@@ -602,7 +675,7 @@ async def test_a_log_that_fills_up_while_others_have_their_turn_is_applied_once(
 # Any interleaving
 
 NAMES = st.sampled_from("abc")
-CALLS = ("publish", "publish", "publish", "send", "subscribe", "unsubscribe", "close", "write", "yield", "tick")
+CALLS = ("publish", "publish", "publish", "send", "subscribe", "unsubscribe", "close", "write", "yield", "tick", "hold")
 
 
 class Compared:
@@ -649,9 +722,14 @@ class Compared:
                 socket.kernel.room += 10 * len(frame)
                 if socket._outbox.has_work:
                     socket._outbox.write_more()
+            case "hold":
+                self.hub.settle()
+                self.hub.hold()
             case "yield":
+                self.hub.settle()
                 await trio.lowlevel.checkpoint()
             case _:
+                self.hub.settle()
                 await trio.testing.wait_all_tasks_blocked()
 
     def check_all_delivered(self) -> None:
@@ -675,16 +753,18 @@ class Compared:
     st.lists(st.sets(NAMES, max_size=3), min_size=5, max_size=5),
     st.lists(st.sampled_from([0, 0, 1, 30]), min_size=5, max_size=5),
     scripts(st.tuples(st.sampled_from(CALLS), NAMES, st.integers(0, 4), st.integers(1, 20)), 50),
+    st.sampled_from([1, 4]),
 )
 async def test_any_interleaving_gives_every_socket_what_it_should_get_in_order(
-    subscriptions: list[set[str]], limits: list[int], calls: list[tuple[str, str, int, int]]
+    subscriptions: list[set[str]], limits: list[int], calls: list[tuple[str, str, int, int]], per_look: int
 ) -> None:
-    with mock.patch.multiple(_hub, LOG_ENTRIES=8, LOG_BYTES=100, SOCKETS_PER_LOOK=1, SOCKETS_PER_TURN=2):
+    with mock.patch.multiple(_hub, LOG_ENTRIES=8, LOG_BYTES=100, SOCKETS_PER_LOOK=per_look, SOCKETS_PER_TURN=2):
         compared = Compared(subscriptions, limits)
         async with running(compared.hub):
             for number, (call, name, who, size) in enumerate(calls, 1):
                 # No frame is the beginning of another.
                 await compared.call(call, name, who, bytes([number]) * size)
+            compared.hub.settle()
             await trio.testing.wait_all_tasks_blocked()
         assert compared.hub._log.size == 0
     compared.check_all_delivered()

@@ -42,6 +42,26 @@ class Reader:
         self.log.append(f"{self.name} flushed")
 
 
+class Holding:
+    """Writes down when it is to hold and to settle, by the length of a log."""
+
+    def __init__(self, log: list[str]) -> None:
+        self._log = log
+        self.holds = False
+        self.turns: list[tuple[int, int]] = []
+        """From where to where in the log something was held."""
+
+    def hold(self) -> None:
+        assert not self.holds
+        self.holds = True
+        self._begin = len(self._log)
+
+    def settle(self) -> None:
+        if self.holds:
+            self.turns.append((self._begin, len(self._log)))
+        self.holds = False
+
+
 class Pair:
     """A socket that a poller watches, and its peer."""
 
@@ -61,9 +81,10 @@ class Pairs:
     """Pairs of one running poller, closed at the end of the test."""
 
     def __init__(self) -> None:
-        self.poller = Poller()
-        self.pairs: list[Pair] = []
         self.log: list[str] = []
+        self.holding = Holding(self.log)
+        self.poller = Poller(self.holding)
+        self.pairs: list[Pair] = []
         self.scope = trio.CancelScope()
 
     def new(self) -> Pair:
@@ -138,6 +159,7 @@ async def test_everybody_is_flushed_after_the_last_one_was_read(pairs: Pairs, mo
         await wait_all_tasks_blocked()
         assert sorted(pairs.log[:2]) == ["a:x", "b:x"]
         assert sorted(pairs.log[2:]) == ["a flushed", "b flushed"]
+        assert pairs.holding.turns[-1] == (0, 4)
 
 
 async def test_a_task_without_a_reader_is_woken_to_read_by_itself(pairs: Pairs) -> None:
@@ -317,6 +339,7 @@ async def test_a_flood_is_read_once_a_turn_so_that_others_have_theirs(pairs: Pai
 
 async def test_others_run_after_a_millisecond_of_reading(pairs: Pairs, mock_clock: MockClock) -> None:
     async def other() -> None:
+        assert not pairs.holding.holds
         pairs.log.append("another task")
 
     async with running(pairs) as nursery:
@@ -337,6 +360,9 @@ async def test_others_run_after_a_millisecond_of_reading(pairs: Pairs, mock_cloc
         for name in "abc":
             assert pairs.log[pairs.log.index(f"{name}:x") + 1] == f"{name} flushed"
         assert pairs.log.index("another task") < max(pairs.log.index(f"{name}:x") for name in "abc")
+        # What each has sent to others had left too.
+        turns = [pairs.log[begin:end] for begin, end in pairs.holding.turns if begin != end]
+        assert sorted(turns) == [[f"{name}:x", f"{name} flushed"] for name in "abc"]
 
 
 async def test_a_cancelled_wait_gets_nothing_any_more_and_loses_nothing(pairs: Pairs) -> None:
@@ -537,6 +563,6 @@ async def test_what_epoll_does_not_take_is_waited_for_by_trio(pairs: Pairs, tmp_
 
 
 def test_where_there_is_no_epoll_there_is_no_poller(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(make_poller(), Poller)
+    assert isinstance(make_poller(Holding([])), Poller)
     monkeypatch.delattr(select, "epoll")
-    assert make_poller() is None
+    assert make_poller(Holding([])) is None

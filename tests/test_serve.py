@@ -672,7 +672,7 @@ async def test_where_there_is_no_epoll_sockets_are_waited_for_by_trio(monkeypatc
     def echo(ws: ServerWebSocket[None], message: str | bytes) -> None:
         ws.send(message)
 
-    monkeypatch.setattr("trio_bunws._serve.make_poller", lambda: None)
+    monkeypatch.setattr("trio_bunws._serve.make_poller", lambda _: None)
     async with (
         open_server(websocket=WebSocketHandler(message=echo), port=0) as server,
         WebSocket(server.url.replace("http", "ws")) as ws,

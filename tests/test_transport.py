@@ -21,6 +21,7 @@ import trio.testing
 from connection_fakes import Wire
 from kernel_pairs import Sockets, reset, tcp_pair
 
+from trio_bunws._hub import Hub
 from trio_bunws._poller import Poller
 from trio_bunws._transport import (
     LINGER_READS,
@@ -388,7 +389,7 @@ class Reader:
 
 @pytest.fixture
 async def poller(nursery: trio.Nursery) -> Poller:
-    made = Poller()
+    made = Poller(Hub())
     nursery.start_soon(made.run)
     return made
 

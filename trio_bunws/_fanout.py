@@ -192,6 +192,14 @@ class TickLog(Generic[M]):
             joined = self._joined[None] = self._join(None, joined, None)
         return joined.whole, joined.senders
 
+    def reaches(self, count: int) -> bool:
+        """Whether the topics in the log have so many members, or more; who is in several counts several times."""
+        for runs in self._by_name.values():
+            count -= len(runs[-1].topic.members)
+            if count <= 0:
+                return True
+        return count <= 0
+
     def members(self) -> Collection[M]:
         """Return a snapshot of all members of the topics in the log, each once."""
         topics = dict.fromkeys(run.topic for run in self._runs)

@@ -55,7 +55,17 @@ class Subscriber:
 class Hub:
     """Topics and delivery of one server. All methods but `run` are plain functions that never checkpoint."""
 
-    __slots__ = ("_awake", "_bell", "_compressing", "_dirty", "_log", "_waiting", "refused_subscriptions", "topics")
+    __slots__ = (
+        "_awake",
+        "_bell",
+        "_compressing",
+        "_dirty",
+        "_held",
+        "_log",
+        "_waiting",
+        "refused_subscriptions",
+        "topics",
+    )
 
     def __init__(self) -> None:
         self.topics: Final[TopicIndex[Subscriber]] = TopicIndex()
@@ -66,6 +76,8 @@ class Hub:
         self.refused_subscriptions: int = 0
         """Subscriptions refused because a socket had too many topics."""
         self._awake = False
+        self._held = False
+        """`_awake` is set although nobody has rung."""
         self._bell, self._waiting = trio.open_memory_channel[None](1)
 
     # Publishing
@@ -207,6 +219,37 @@ class Hub:
         if not outbox.corks:
             outbox.flush()
 
+    def hold(self) -> None:
+        """Do not wake the task for what comes together from now on until `settle`, which follows in the same turn."""
+        self._held = not self._awake
+        self._awake = True
+
+    def settle(self) -> None:
+        """Deliver what has come together since `hold` if it is little, else wake the task for it; idempotent.
+
+        A chat of 16 clients with one message in flight each spends a twentieth of its time on waking that task.
+        """
+        if not self._held:
+            return  # the task is awake anyway
+        self._held = False
+        log = self._log
+        if log.compresses or log.reaches(SOCKETS_PER_LOOK - len(self._dirty) + 1):
+            self._wake()
+            return
+        self._awake = False
+        if log.size:
+            self.apply()
+        self._write_dirty(self._take_dirty())
+
+    def _take_dirty(self) -> list[Subscriber]:
+        dirty, self._dirty = self._dirty, []
+        return dirty
+
+    def _write_dirty(self, members: list[Subscriber]) -> None:
+        for member in members:
+            member._dirty = False
+            self._deliver(member)
+
     def _wake(self) -> None:
         self._awake = True
         self._bell.send_nowait(None)
@@ -229,11 +272,8 @@ class Hub:
                     await turn.next()
             # What was published meanwhile has rung the bell again.
             log.forget(stop)
-        dirty, self._dirty = self._dirty, []
-        for members in turn.shares(dirty):
-            for member in members:
-                member._dirty = False
-                self._deliver(member)
+        for members in turn.shares(self._take_dirty()):
+            self._write_dirty(members)
             if turn.is_over(len(members)):
                 await turn.next()
 

@@ -42,12 +42,25 @@ class Reader(Protocol):
         ...
 
 
+class Deliverer(Protocol):
+    """Who writes what readers have sent to others."""
+
+    def hold(self) -> None:
+        """Wait with it for `settle`, before which no other task runs."""
+        ...
+
+    def settle(self) -> None:
+        """Write it, or see that it is written. Idempotent."""
+        ...
+
+
 class Poller:
     """The sockets of one server."""
 
-    __slots__ = ("_buffer", "_epoll", "_more", "_watches", "served")
+    __slots__ = ("_buffer", "_deliverer", "_epoll", "_more", "_watches", "served")
 
-    def __init__(self) -> None:
+    def __init__(self, deliverer: Deliverer) -> None:
+        self._deliverer: Final = deliverer
         self._epoll: Final = select.epoll()
         self._buffer: Final = memoryview(bytearray(READ_SIZE))
         self._watches: Final[dict[int, Watch]] = {}
@@ -97,6 +110,7 @@ class Poller:
     async def _turn(self) -> None:
         """Read what is ready, and what becomes ready meanwhile: the more at a time, the fewer writes."""
         began = trio.current_time()
+        self._deliverer.hold()
         while ready := self._ready():
             for watch in ready:
                 if watch.serve(self):
@@ -105,6 +119,7 @@ class Poller:
                     self._flush()
                     await trio.lowlevel.checkpoint()
                     began = trio.current_time()
+                    self._deliverer.hold()
             if self._more:
                 break
         self._flush()
@@ -124,11 +139,12 @@ class Poller:
         for reader in self.served:
             reader.flush()
         self.served.clear()
+        self._deliverer.settle()
 
 
-def make_poller() -> Poller | None:
+def make_poller(deliverer: Deliverer) -> Poller | None:
     """Make a poller, where the system has what it takes (Linux)."""
-    return Poller() if hasattr(select, "epoll") else None
+    return Poller(deliverer) if hasattr(select, "epoll") else None
 
 
 class Watch:

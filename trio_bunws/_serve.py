@@ -284,7 +284,7 @@ class Run(Generic[T]):
                     self.server = server = self._make_server(sockets)
                     inside.set(server)
                     sockets.start_soon(server._engine.hub.run)
-                    self.poller = make_poller()
+                    self.poller = make_poller(server._engine.hub)
                     if self.poller is not None:
                         sockets.start_soon(self.poller.run)
                     sockets.start_soon(server._engine.sweeper.run)
