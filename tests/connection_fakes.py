@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -136,6 +137,8 @@ class PolledWire(Wire):
         self._failure: BaseException | None = None
 
     def attend(self, reader: Reader, context: Context, rouse: Callable[[], None]) -> bool:
+        if self.closed or self.at_eof or self.incoming:
+            return False
         self._reader, self._context, self._rouse = reader, context, rouse
         return True
 
@@ -266,22 +269,27 @@ class Link:
             self.wire.abort()
             self.over.set()
 
-    def attend(self, engine: Engine[Any], trailing: bytes = b"") -> bool:
-        """Begin in the current context without a task; when it is roused, `resume` runs in one."""
+    def prepare(self, engine: Engine[Any]) -> None:
+        """Make the connection so that it needs no task while it is polled; `resume` runs in one when it does."""
         request = Request(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        self.connection = ServerConnection(self.wire, engine, request, None, None)
-        context = copy_context()
-        return context.run(
-            self.connection.attend, RESPONSE, trailing, context, lambda: engine.nursery.start_soon(self.resume)
-        )
+        rouse = partial(engine.nursery.start_soon, self.resume)
+        self.connection = ServerConnection(self.wire, engine, request, None, None, rouse=rouse)
 
-    async def resume(self) -> None:
+    def attend(self, engine: Engine[Any], trailing: bytes = b"") -> bool:
+        """Begin in a copy of the current context, without a task."""
+        self.prepare(engine)
+        context = copy_context()
+        return context.run(self.connection.attend, RESPONSE, trailing, context)
+
+    async def resume(self, response: bytes = b"") -> None:
+        """Be the connection's task: the first one if there is a response to send."""
+        goes_on = False
         try:
-            with self.scope:
-                await self.connection.run(b"", b"", begun=True)
+            goes_on = await self.connection.run(response, b"", begun=not response)
         finally:
-            self.wire.abort()
-            self.over.set()
+            if not goes_on:
+                self.wire.abort()
+                self.over.set()
 
 
 class Surroundings:

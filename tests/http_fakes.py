@@ -132,23 +132,33 @@ def websocket_slot() -> HandlerSlot[None]:
 class FakeConnection:
     """What a session uses of a `ServerConnection`."""
 
-    def __init__(self, *, attended: bool) -> None:
-        self.attended = attended
+    def __init__(self, server: FakeServer, request: Request, upgrade: Upgrade[Any], *, can_rouse: bool) -> None:
+        self.server = server
+        self.can_rouse = can_rouse
         self.log: list[str] = []
+        self._asked = request, upgrade
 
-    def attend(self, response: bytes, trailing: bytes, context: Context, rouse: Callable[[], None]) -> bool:
-        assert callable(rouse)
+    def attend(self, response: bytes, trailing: bytes, context: Context) -> bool:
+        assert self.can_rouse
         assert context is not None
-        self.log.append(f"{response.decode()} {trailing.decode()}")
-        return self.attended
+        self.begin(response, trailing)
+        return self.server.attended
+
+    def begin(self, response: bytes, trailing: bytes) -> None:
+        assert response == b"101"
+        self.server.websockets.append((*self._asked, trailing, self.server._pending_requests))
 
     def flush(self) -> None:
         self.log.append("flushed")
 
-    async def run(self, response: bytes, trailing: bytes, *, begun: bool) -> None:
-        assert (response, trailing, begun) == (b"", b"", True)
-        self.log.append("run")
+    async def run(self, response: bytes, trailing: bytes, *, begun: bool = False) -> bool:
+        self.log.append("goes on" if begun else "run")
+        if not begun:
+            self.begin(response, trailing)
+        del trailing
         await trio.lowlevel.checkpoint()
+        self.server.on_websocket()
+        return self.can_rouse and self.server.goes_on
 
 
 class FakeServer:
@@ -179,8 +189,11 @@ class FakeServer:
         self.attended = True
         """Whether a WebSocket that becomes of one needs no task."""
         self.connections: list[FakeConnection] = []
+        self.goes_on = False
+        """Whether it needs none any more, once it has had one."""
         self.websockets: list[tuple[Request, Upgrade[Any], bytes, int]] = []
         """What became WebSockets, and how many requests were pending then."""
+        self.on_open: Callable[[], None] = lambda: None
         self.on_websocket: Callable[[], None] = lambda: None
 
     def enter(self, session: object) -> None:
@@ -190,18 +203,12 @@ class FakeServer:
         if session in self.arrivals:
             self.arrivals.remove(session)
 
-    def _open(self, _transport: Transport, request: Request, upgrade: Upgrade[Any]) -> tuple[FakeConnection, bytes]:
-        self.websockets.append((request, upgrade, b"", self._pending_requests))
-        self.on_websocket()
-        self.connections.append(FakeConnection(attended=self.attended))
+    def _open(
+        self, _transport: Transport, request: Request, upgrade: Upgrade[Any], rouse: Callable[[], None] | None
+    ) -> tuple[FakeConnection, bytes]:
+        self.on_open()
+        self.connections.append(FakeConnection(self, request, upgrade, can_rouse=rouse is not None))
         return self.connections[-1], b"101"
-
-    async def _run_websocket(
-        self, _transport: Transport, request: Request, upgrade: Upgrade[Any], trailing: bytes
-    ) -> None:
-        self.websockets.append((request, upgrade, trailing, self._pending_requests))
-        await trio.lowlevel.checkpoint()
-        self.on_websocket()
 
     @property
     def real(self) -> Server[Any]:

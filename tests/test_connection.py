@@ -1343,12 +1343,19 @@ async def test_a_connection_without_an_answer_to_send_writes_nothing(nursery: tr
     assert wire.written == RESPONSE
 
 
-async def test_a_connection_that_was_attended_to_goes_on_in_a_task(nursery: trio.Nursery) -> None:
+@pytest.mark.parametrize("had_task", [False, True])
+async def test_a_connection_that_was_attended_to_goes_on_in_a_task(had_task: bool, nursery: trio.Nursery) -> None:
     log = Log()
     surroundings = Surroundings(nursery, WebSocketHandler(message=log.message, close=log.close))
     wire = PolledWire()
     link = Link(wire)
-    assert link.attend(surroundings.engine)
+    if had_task:
+        link.prepare(surroundings.engine)
+        nursery.start_soon(link.resume, RESPONSE)
+        await settled()
+        assert not link.over.is_set()
+    else:
+        assert link.attend(surroundings.engine)
     await link.peer.send_text("one")
     wire.poll()
     assert log == ["one"]

@@ -438,12 +438,12 @@ class Attended:
         self.pair = pair
         self.reader = reader
         self.roused: list[str] = []
-        self.attend()
+        self.accepted = self.attend()
 
-    def attend(self) -> None:
+    def attend(self) -> bool:
         context = copy_context()
         context.run(who.set, self.reader.name)
-        self.pair.watch.attend(self.reader, context, lambda: self.roused.append(who.get()))
+        return self.pair.watch.attend(self.reader, context, lambda: self.roused.append(who.get()))
 
 
 async def test_a_reader_without_a_task_is_handed_what_arrives_in_its_context(pairs: Pairs) -> None:
@@ -509,8 +509,7 @@ async def test_a_reader_may_give_its_place_to_another(pairs: Pairs) -> None:
 
     def give(_: bytes) -> bool:
         attended.reader = second
-        attended.attend()
-        return True
+        return attended.attend()
 
     async with running(pairs):
         attended = Attended(pairs.new(), Reader("a", pairs.log, give))
@@ -547,18 +546,29 @@ async def test_the_end_of_the_poller_rouses_all_readers(pairs: Pairs) -> None:
         attended = Attended(pairs.new(), Reader("a", pairs.log))
         pairs.scope.cancel()
         await wait_all_tasks_blocked()
-        assert attended.roused == ["a"]
+        assert (attended.accepted, attended.roused) == (True, ["a"])
         late = Attended(pairs.new(), Reader("b", pairs.log))
-        assert late.roused == ["b"]
+        assert (late.accepted, late.roused) == (False, [])
+
+
+async def test_where_there_is_something_to_read_a_reader_needs_its_task(pairs: Pairs) -> None:
+    async with running(pairs):
+        pair = pairs.new()
+        pair.peer.send(b"x")
+        await wait_all_tasks_blocked()
+        attended = Attended(pair, Reader("a", pairs.log))
+        pair.peer.send(b"y")
+        await wait_all_tasks_blocked()
+        assert (attended.accepted, attended.roused, pairs.log) == (False, [], [])
+        assert await pair.watch.wait() is False
+        assert pair.socket.recv(10) == b"xy"
 
 
 async def test_what_epoll_does_not_take_is_waited_for_by_trio(pairs: Pairs, tmp_path: Path) -> None:
     async with running(pairs):
         with (tmp_path / "file").open("wb") as file:
             watch = pairs.poller.watch(cast("socket.socket", file))
-            roused: list[str] = []
-            watch.attend(Reader("a", pairs.log), copy_context(), lambda: roused.append("roused"))
-            assert roused == ["roused"]
+            assert not watch.attend(Reader("a", pairs.log), copy_context(), lambda: None)
             watch.forget()
 
 

@@ -107,6 +107,43 @@ async def test_without_fetch_handshakes_are_upgraded_and_the_rest_gets_426() -> 
         await stream.aclose()
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_an_idle_websocket_has_no_task_and_is_counted_until_it_ends(is_async: bool) -> None:
+    async def fetch(request: Request, server: Server[Any]) -> Response | None:
+        await trio.lowlevel.checkpoint()
+        return hello(request, server)
+
+    ends = Log()
+    handler: WebSocketHandler[Any] = WebSocketHandler(message=echo, close=ends.close)
+    async with trio.open_nursery() as nursery:
+        server: Server[Any] = await nursery.start(
+            lambda task_status: serve(fetch if is_async else hello, handler, port=0, task_status=task_status)
+        )
+        await settled()
+        sockets = server._engine.nursery
+        tasks = sockets.child_tasks
+        peers = [RawPeer(await trio.open_tcp_stream("127.0.0.1", server.port or 0)) for _ in range(3)]
+        for peer in peers:
+            await peer.upgrade()
+            await peer.send_text("hello?")
+            assert await peer.receive_text() == "hello?"
+        await settled()
+        assert sockets.child_tasks == tasks
+        assert (server.statistics().connections, server.pending_websockets) == (3, 3)
+        await peers[0].send_close(1000, "bye")
+        await peers[1].stream.aclose()
+        stopping = server.stop()
+        while len(ends) < 2:
+            await settled()
+        assert sorted(ends) == [(1000, "bye"), (1006, "")]
+        await peers[2].send_close(1000, "bye")
+        await peers[2].receive_close()
+        await peers[2].stream.aclose()
+        await peers[0].stream.aclose()
+        await stopping
+        assert server.statistics().connections == 0
+
+
 async def test_a_unix_socket_is_made_served_and_removed(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     async with open_server(hello, ECHO, unix=path) as server:

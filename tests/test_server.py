@@ -79,7 +79,8 @@ class Link:
         upgrade = self.request._upgrade
         assert upgrade is not None
         server._http[self.wire] = lambda: None, trio.CancelScope()
-        await server._run_websocket(self.wire, self.request, upgrade, b"")
+        connection, response = server._open(self.wire, self.request, upgrade, None)
+        assert not await connection.run(response, b"")
 
     async def opened(self) -> dict[str, str]:
         """Return the headers of the answer."""

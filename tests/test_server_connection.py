@@ -113,6 +113,35 @@ async def test_what_must_wait_at_once_is_not_attended_to(nursery: trio.Nursery) 
     nursery.cancel_scope.cancel()
 
 
+async def test_a_task_is_given_back_when_nothing_is_waited_for_any_more(nursery: trio.Nursery) -> None:
+    gate = trio.Event()
+
+    async def message(_ws: ServerWebSocket, message: object) -> None:
+        attended.log.append(message)
+        await gate.wait()
+
+    attended = Attended(nursery, message=message, max_inbox=1)
+    link = attended.link
+    link.prepare(attended.surroundings.engine)
+    await trio.testing.wait_all_tasks_blocked()
+    without = nursery.child_tasks.copy()
+    nursery.start_soon(link.resume, RESPONSE)
+    await link.peer.receive_until(RESPONSE)
+    await trio.testing.wait_all_tasks_blocked()
+    assert nursery.child_tasks == without
+    await attended.sends(b"".join(link.peer.frame(1, b"%d" % number) for number in range(4)))
+    assert attended.log == ["0"]
+    assert len(nursery.child_tasks - without) == 2  # the reader's, which waits for room, and the handler's
+    gate.set()
+    await trio.testing.wait_all_tasks_blocked()
+    assert attended.log == ["0", "1", "2", "3"]
+    assert nursery.child_tasks == without
+    await attended.sends(link.peer.close_frame(1000, "bye"))
+    await link.over.wait()
+    assert attended.log[-1] == (1000, "bye")
+    nursery.cancel_scope.cancel()
+
+
 async def test_what_a_handler_raises_comes_out_of_the_task_after_the_close_handler(nursery: trio.Nursery) -> None:
     class Stop(BaseException):
         pass

@@ -472,7 +472,7 @@ async def test_a_websocket_holds_nothing_of_http() -> None:
     before = of_http()  # other tests' may be held by what pytest reports
     await session.run()
     assert held == []
-    assert trailings[0] <= 4  # and the argument of _run_websocket itself
+    assert trailings[0] <= 4  # and what is on its way to `run`
 
 
 async def test_a_websocket_that_fails_is_logged_and_closed(caplog: pytest.LogCaptureFixture) -> None:
@@ -537,16 +537,16 @@ async def test_a_handshake_that_a_plain_fetch_upgrades_takes_no_task() -> None:
     assert polled.starts == 0
     assert seen == [("the acceptor", 1)]
     assert polled.server.arrivals == []
-    [(request, upgrade, _, pending)] = polled.server.websockets
-    assert (request._answered, request._exchange, upgrade.data, pending) == (True, None, "data", 0)
+    [(request, upgrade, trailing, pending)] = polled.server.websockets
+    assert (request._answered, request._exchange, upgrade.data, trailing, pending) == (True, None, "data", b"frames", 0)
     [connection] = polled.server.connections
-    assert connection.log == ["101 frames", "flushed"]
+    assert connection.log == ["flushed"]
     assert not polled.session.is_http
     polled.session.stop()  # no WebSocket is touched
     assert polled.starts == 0
     polled.transport.rouse()
     assert await polled.run() == []
-    assert connection.log[2:] == ["run"]
+    assert connection.log[1:] == ["goes on"]
 
 
 async def test_without_fetch_a_handshake_takes_no_task_either() -> None:
@@ -561,7 +561,23 @@ async def test_a_websocket_that_must_wait_at_once_has_a_task() -> None:
     polled = Polled(server)
     polled.transport.poll(handshake())
     assert await polled.run() == []
-    assert server.connections[0].log == ["101 ", "flushed", "run"]
+    assert server.connections[0].log == ["flushed", "goes on"]
+
+
+async def test_a_websocket_gives_its_task_back_and_is_not_closed_then() -> None:
+    async def fetch(request: Request, server: object) -> None:
+        await trio.lowlevel.checkpoint()
+        upgrading(request, server)
+
+    polled = Polled(FakeServer(fetch, slot=websocket_slot()))
+    polled.server.goes_on = True
+    polled.transport.poll(handshake())
+    for _ in range(2):
+        assert await polled.session.run()
+    assert polled.transport.ended_by == []
+    polled.server.goes_on = False
+    assert await polled.run() == []
+    assert polled.server.connections[0].log == ["run", "goes on", "goes on"]
 
 
 @pytest.mark.parametrize(
@@ -689,7 +705,7 @@ async def test_a_websocket_that_cannot_be_opened_is_logged_and_closed(caplog: py
         raise BrokenError("in the socket")
 
     server = FakeServer(upgrading, slot=websocket_slot())
-    server.on_websocket = fail
+    server.on_open = fail
     polled = Polled(server)
     polled.transport.poll(handshake())
     assert await polled.run() == []

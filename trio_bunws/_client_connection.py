@@ -100,10 +100,10 @@ class ClientConnection(Connection[None, ClientEndpoint]):
         """Tell listeners that the connection is open; call it before `run`, and before the block begins."""
         self._reception.announce_opening()
 
-    async def run(self, response: bytes, trailing: bytes, *, begun: bool = False) -> None:
+    async def run(self, response: bytes, trailing: bytes, *, begun: bool = False) -> bool:
         """As `Connection.run`; then `over` is set."""
         try:
-            await super().run(response, trailing, begun=begun)
+            return await super().run(response, trailing, begun=begun)
         finally:
             self.over.set()
 

@@ -1,8 +1,7 @@
 """The life of one WebSocket after its handshake: reading, the writer task, the close handshake, the end.
 
-One task runs `Connection.run`; everything else starts at first need and ends with it. Handlers are `_dispatch.py`'s,
-frames the codec's, deadlines the sweeper's; here is decided what each event means for the connection, whichever side
-it is: `_server_connection.py` and `_client_connection.py` add who sends and who is told.
+A task runs `Connection.run` while there is something to wait for that no poller sees, others start at need. Handlers
+are `_dispatch.py`'s, frames the codec's, deadlines the sweeper's; here is decided what each event means, on both sides.
 """
 
 from __future__ import annotations
@@ -48,10 +47,7 @@ PING: Final = ping_frame(b"")
 
 
 class Connection(Generic[T, E]):
-    """One WebSocket connection: its endpoint's `Driver`, and watched by the sweeper.
-
-    A subclass sets `ws` and `_dispatcher` when it is made.
-    """
+    """One WebSocket: its endpoint's `Driver`, watched by the sweeper. Subclasses set `ws` and `_dispatcher`."""
 
     __slots__ = (
         "_bell",
@@ -66,6 +62,7 @@ class Connection(Generic[T, E]):
         "_pending",
         "_pinged",
         "_progressed",
+        "_rouse",
         "_tasks",
         "_transport",
         "_wait",
@@ -91,24 +88,28 @@ class Connection(Generic[T, E]):
         self._context = trio.lowlevel.current_task().context
         self._heard = trio.current_time()
         self._pinged = -math.inf  # the silence in which a ping went out, by its beginning
-        self._progressed = 0.0
-        self._closing_since = 0.0
+        self._progressed = self._closing_since = 0.0
+        self._rouse: Callable[[], None] | None = None  # starts a task for `run`, where it may do without
 
-    async def run(self, response: bytes, trailing: bytes, *, begun: bool = False) -> None:
-        """`begin` if that is to be done, and serve until handlers are done; to close the transport is the caller's."""
+    async def run(self, response: bytes, trailing: bytes, *, begun: bool = False) -> bool:
+        """`begin` if that is to be done, and serve until all is over, or (True) until `_rouse` wants a task again."""
         self._context = trio.lowlevel.current_task().context
+        goes_on = False
         try:
             if begun:
                 self._transport.outcome()
             else:
                 self.begin(response, trailing)
-            await self._read()
-            await self._write_rest()
+            goes_on = await self._read()
+            if not goes_on:
+                await self._write_rest()
         finally:
-            # Three times: handlers may still run, then be slow to be cancelled, then comes an async close handler.
-            at_most = self._engine.limits.close_timeout
-            with trio.CancelScope(deadline=trio.current_time() + 3 * at_most, shield=True):
-                await self._finish(at_most)
+            if not goes_on:
+                # Three times: handlers may still run, then be slow to be cancelled, then comes an async close handler.
+                at_most = self._engine.limits.close_timeout
+                with trio.CancelScope(deadline=trio.current_time() + 3 * at_most, shield=True):
+                    await self._finish(at_most)
+        return goes_on
 
     def begin(self, response: bytes, trailing: bytes) -> None:
         """Answer a client's handshake, and handle what came behind it or its answer. Whatever it raises, `run`."""
@@ -131,8 +132,8 @@ class Connection(Generic[T, E]):
 
     # Reading
 
-    async def _read(self) -> None:
-        """Read until no more input matters: the peer closed or broke the protocol, or the stream ended."""
+    async def _read(self) -> bool:
+        """Read until no more input matters: the peer has closed, is at fault or gone. True: the poller reads on."""
         more = True
         while more:
             self.flush()
@@ -142,7 +143,9 @@ class Connection(Generic[T, E]):
                 self._wait = self._digest()
                 continue
             if self._input_over:
-                return
+                return False
+            if self._rouse is not None and self._transport.attend(self, self._context, self._rouse):
+                return True
             try:
                 more = await self._transport.pump(self)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -150,6 +153,7 @@ class Connection(Generic[T, E]):
         self._end_input()
         if self.ws._state is OPEN:
             self.ws._begin_abort(ABNORMAL)
+        return False
 
     def absorb(self, data: bytes) -> bool:
         """Handle what was read; False: `_read` is to go on, for something is to be waited for, or input is over."""
@@ -164,17 +168,13 @@ class Connection(Generic[T, E]):
         self.ws._outbox.flush()
 
     def _digest(self) -> Callable[[], Awaitable[None]] | None:
-        """Handle what was fed; what that sends waits for `flush`. Return what to wait for before the rest is handled.
-
-        None: nothing is left.
-        """
+        """Handle what was fed; what that sends waits for `flush`. Return what to wait for before the rest, if any."""
         ws = self.ws
         outbox = ws._outbox
         dispatcher = self._dispatcher
         events = self._codec.events()
         until = self._heard + TURN  # since it was read: the clock takes 0.15 us
-        handled = 0
-        look_at = EVENTS_PER_LOOK
+        handled, look_at = 0, EVENTS_PER_LOOK
         outbox.corks += 1
         try:
             while not self._input_over:

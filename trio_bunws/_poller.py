@@ -201,18 +201,21 @@ class Watch:
             refused = self.outcome()
         return refused
 
-    def attend(self, reader: Reader, context: Context, rouse: Callable[[], None]) -> None:
+    def attend(self, reader: Reader, context: Context, rouse: Callable[[], None]) -> bool:
         """Hand `reader` what arrives, in `context` and without a task; `rouse` is called, once, when one is needed.
 
         That is when the reader has refused more or raised, when the stream ends, and when `forget` or `rouse` is
         called. The task that it starts asks for the `outcome`, and may `wait` then. A reader that is handed something
         may call this again, to give its place to another.
+
+        False: this is for a task, for there is no poller any more, or there is something to read already.
         """
+        if self._poller is None or self.ready:
+            return False
         self._reader = reader
         self._context = context
         self._rouse = rouse
-        if self._poller is None:
-            self.rouse()
+        return True
 
     def outcome(self) -> bool:
         """Return, once, whether the reader has refused more; raise what it, or reading for its task, has raised."""

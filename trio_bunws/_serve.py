@@ -345,18 +345,17 @@ class Run(Generic[T]):
         if self.poller is not None:
             transport.poll_with(self.poller)
         address = None if transport.remote is None else transport.remote.address
-        sockets = server._engine.nursery
         if server._admission.is_full(address):
             logger.warning("%s: refused, there are too many connections", address)
-            sockets.start_soon(self._refuse, transport)
+            server._engine.nursery.start_soon(self._refuse, transport)
             return
         server._admission.enter(address)
         # While it stops the session must be told, and who is attended to only now would not be.
         session = None if self.tls is not None or server._stopping else Session(transport, server)
         if session is None or not session.attend(self._start):
-            sockets.start_soon(self._serve_connection, transport, session)
+            self._start(transport, session)
 
-    def _start(self, transport: Transport, session: Session[T]) -> None:
+    def _start(self, transport: Transport, session: Session[T] | None) -> None:
         self.server._engine.nursery.start_soon(self._serve_connection, transport, session)
 
     async def _refuse(self, transport: Transport) -> None:
@@ -368,18 +367,18 @@ class Run(Generic[T]):
         await transport.aclose()
 
     async def _serve_connection(self, transport: Transport, session: Session[T] | None) -> None:
-        """Run a session, a new one if there is none, in its own task; its connection is counted until it is over."""
+        """Run a session, a new one if there is none, in a task; its connection is counted until it is over."""
         server = self.server
+        goes_on = False
         address = None if transport.remote is None else transport.remote.address
         try:
             with trio.CancelScope() as scope:
                 if self.tls is not None:
                     transport = await self._start_tls(transport, self.tls, scope)
-                if session is None:
-                    session = Session(transport, server)
+                session = session or Session(transport, server)
                 if session.is_http:
                     server._http[transport] = session.stop, scope
-                await session.run()
+                goes_on = await session.run()
         except trio.BrokenResourceError as exc:
             logger.info("%s: TLS handshake failed: %s", address, exc)
         except Exception:
@@ -387,8 +386,9 @@ class Run(Generic[T]):
         except BaseExceptionGroup as group:
             raise without_failures(group) from None
         finally:
-            server._http.pop(transport, None)
-            server._admission.leave(address)
+            if not goes_on:
+                server._http.pop(transport, None)
+                server._admission.leave(address)
 
     async def _start_tls(self, transport: Transport, context: ssl.SSLContext, scope: trio.CancelScope) -> Transport:
         """Begin TLS; a server that stops does not wait for the handshake, for nothing has been asked yet."""

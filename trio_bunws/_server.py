@@ -166,22 +166,20 @@ class Server(Generic[T]):
         request._upgrade = Upgrade(headers, data, protocol)
         return True
 
-    async def _run_websocket(self, transport: Transport, request: Request, upgrade: Upgrade[T], rest: bytes) -> None:
-        """Answer the handshake and run the connection to its end; the session closes the transport."""
+    def _open(
+        self, transport: Transport, request: Request, upgrade: Upgrade[T], rouse: Callable[[], None] | None
+    ) -> tuple[ServerConnection[T], bytes]:
+        """Return a connection that has not begun, and the answer to its handshake; the session runs and closes it."""
         self._http.pop(transport, None)
-        connection, response = self._open(transport, request, upgrade)
-        del upgrade  # its headers are not held for the life of the socket
-        await connection.run(response, rest)
-
-    def _open(self, transport: Transport, request: Request, upgrade: Upgrade[T]) -> tuple[ServerConnection[T], bytes]:
-        """Return a connection that has not begun, and the answer to its handshake."""
         handshake, request._handshake = request._handshake, None
         assert handshake is not None  # upgrade() looked
         protocol = select_subprotocol(handshake, upgrade.protocol, upgrade.headers)
         accepted = accept_offers(handshake.extensions, self._engine.slot.handler.per_message_deflate)
         agreement, extensions = accepted or (None, "")
         response = response_101(handshake, upgrade.headers, protocol, extensions)
-        connection = ServerConnection(transport, self._engine, request, upgrade.data, protocol, agreement=agreement)
+        connection = ServerConnection(
+            transport, self._engine, request, upgrade.data, protocol, agreement=agreement, rouse=rouse
+        )
         return connection, response
 
     def publish(self, topic: str, data: str | Buffer, compress: bool = True) -> SendStatus:

@@ -46,9 +46,15 @@ class ServerConnection(Connection[T, ServerWebSocket[T]]):
         protocol: str | None,
         *,
         agreement: Agreement | None = None,
+        rouse: Callable[[], None] | None = None,
     ) -> None:
-        """`agreement`: how messages may be compressed; `None`: not at all."""
+        """Prepare for `attend` or `run`.
+
+        `agreement`: how messages may be compressed; `None`: not at all. `rouse` starts a task that calls `run`, so that
+        there need not be one while the poller can read; `None`: nothing can.
+        """
         super().__init__(transport, engine, agreement)
+        self._rouse = rouse
         remote = transport.remote
         self.ws = ServerWebSocket(
             sink=transport,
@@ -65,18 +71,18 @@ class ServerConnection(Connection[T, ServerWebSocket[T]]):
         self._handlers = Dispatcher(self.ws, engine.slot, self._tasks, self.release)
         self._dispatcher = self._handlers
 
-    def attend(self, response: bytes, trailing: bytes, context: Context, rouse: Callable[[], None]) -> bool:
-        """`begin` in the current context, which is `context`, and let the poller read: no task before it is needed.
-
-        True: `rouse` is called when `run` has to go on; False: that is now.
-        """
+    def attend(self, response: bytes, trailing: bytes, context: Context) -> bool:
+        """`begin` in the current context, which is `context`, and let the poller read; False: `run` is needed now."""
+        assert self._rouse is not None  # else nothing could start `run`
         self._context = context
         self.begin(response, trailing)
-        return self._wait is None and not self._input_over and self._transport.attend(self, context, rouse)
+        return self._wait is None and not self._input_over and self._transport.attend(self, context, self._rouse)
 
-    async def run(self, response: bytes, trailing: bytes, *, begun: bool = False) -> None:
-        """Serve the connection as `Connection.run` does, and let go of it."""
-        await super().run(response, trailing, begun=begun)
+    async def run(self, response: bytes, trailing: bytes, *, begun: bool = False) -> bool:
+        """Serve the connection as `Connection.run` does, and let go of it when it is over."""
+        if await super().run(response, trailing, begun=begun):
+            return True
+        self._rouse = None
         # Socket, connection and handlers know each other. Left to the garbage collector, a server whose clients come
         # and go would hold thousands of dead connections; so the rings are opened here. A session's messages may still
         # be read.
@@ -88,6 +94,7 @@ class ServerConnection(Connection[T, ServerWebSocket[T]]):
             self._codec.close()
             handlers._lane = handlers._beside = None
             del self._handlers, self._dispatcher
+        return False
 
     def start_soon(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> None:
         """Run a task of the application until the connection ends."""

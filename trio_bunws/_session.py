@@ -59,7 +59,8 @@ class Asked:
 class Session(Generic[T]):
     """The life of one connection.
 
-    You must call `run`, in a task; or `attend`, and if that returns True wait for its `start`, and `run` then.
+    You must call `run`, in a task; or `attend`, and if that returns True wait for its `start`, and `run` then, as
+    often as it is called.
 
     Args:
         transport: the connection; the session closes it.
@@ -92,11 +93,11 @@ class Session(Generic[T]):
 
     @property
     def is_http(self) -> bool:
-        """Whether it has not become a WebSocket while there was no task."""
+        """Whether it has not become a WebSocket."""
         return self._connection is None
 
     def attend(self, start: Callable[[Transport, Session[T]], None]) -> bool:
-        """Have the first request read by the poller; True: `start` is called, once, when `run` is needed.
+        """Have the first request read by the poller; True: `start` is called when `run` is needed.
 
         False: that is now, for this transport cannot be read without a task.
         """
@@ -148,32 +149,25 @@ class Session(Generic[T]):
             return False
         request._finish()
         self._stream = self._early = None
-        connection, response = server._open(self._transport, request, upgrade)
+        connection, response = server._open(self._transport, request, upgrade, self._rouse)
         self._connection = connection
         assert self._context is not None  # attend() has set it
-        return connection.attend(response, stream.take_trailing(), self._context, self._rouse)
+        return connection.attend(response, stream.take_trailing(), self._context)
 
     def flush(self) -> None:
         """Be a `Reader`: write what the handlers of the new WebSocket have sent."""
         if self._connection is not None:
             self._connection.flush()
 
-    async def run(self) -> None:
+    async def run(self) -> bool:
         """Serve the connection to its end, as a WebSocket too, and close it.
 
-        Raises no `Exception`: what goes wrong is logged. Cancelling it drops the connection.
+        True: it has not ended, but needs no task; `start` will be called again. Raises no `Exception`: what goes wrong
+        is logged. Cancelling it drops the connection.
         """
         try:
-            if self._connection is not None:
-                await self._connection.run(b"", b"", begun=True)
-            else:
-                if self._context is not None:
-                    self._transport.outcome()
-                handover = await self._serve_http()
-                if handover is not None:
-                    running = self._server._run_websocket(self._transport, *handover)
-                    del handover  # not held for the life of the WebSocket
-                    await running
+            if await self._serve():
+                return True
         except LOST as exc:
             logger.debug("%s: connection lost: %s", self._transport.remote, exc)
         except Exception:
@@ -185,6 +179,23 @@ class Session(Generic[T]):
                 await self._transport.aclose()
             raise
         await self._transport.aclose()
+        return False
+
+    async def _serve(self) -> bool:
+        """Serve to the end (False), or until no task is needed any more (True)."""
+        if self._connection is not None:
+            return await self._connection.run(b"", b"", begun=True)
+        if self._context is not None:
+            self._transport.outcome()
+        handover = await self._serve_http()
+        if handover is None:
+            return False
+        request, upgrade, trailing = handover
+        rouse = None if self._start is None else self._rouse
+        self._connection, response = self._server._open(self._transport, request, upgrade, rouse)
+        running = self._connection.run(response, trailing)
+        del handover, request, upgrade, response, trailing  # not held for the life of the WebSocket
+        return await running
 
     def stop(self) -> None:
         """Take no more requests: end at once if there is none, else after its response. No WebSocket is touched."""

@@ -158,8 +158,7 @@ class SocketTransport(Transport):
             return False
         if self._watch is None:
             self._watch = self._poller.watch(self._socket)
-        self._watch.attend(reader, context, rouse)
-        return True
+        return self._watch.attend(reader, context, rouse)
 
     def rouse(self) -> None:
         if self._watch is not None:
