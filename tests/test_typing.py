@@ -14,8 +14,6 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-import pytest
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -48,29 +46,18 @@ def reported(output: str) -> Errors:
     return errors
 
 
-@pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Errors:
-    """Check all files at once: trio's types are read one time only."""
+def test_mypy_finds_exactly_the_mistakes_that_are_marked(tmp_path: Path) -> None:
+    """All files in one run, for trio's types are read one time then."""
     options = ["--config-file=", "--strict", "--no-pretty", "--no-error-summary", "--no-color-output"]
-    cache = tmp_path_factory.mktemp("mypy")
     run = subprocess.run(
-        [sys.executable, "-m", "mypy", *options, f"--cache-dir={cache}", *map(str, FILES)],
+        [sys.executable, "-m", "mypy", *options, f"--cache-dir={tmp_path}", *map(str, FILES)],
         check=False,
         capture_output=True,
         text=True,
         cwd=ROOT,
     )
     assert run.stderr == ""
-    return reported(run.stdout)
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_mypy_finds_exactly_the_mistakes_that_are_marked(path: Path, found: Errors) -> None:
-    assert {place: codes for place, codes in found.items() if place[0] == path.name} == expected(path)
-
-
-def test_every_error_is_in_these_files(found: Errors) -> None:
-    assert {name for name, _ in found} <= {path.name for path in FILES}
+    assert reported(run.stdout) == {place: codes for path in FILES for place, codes in expected(path).items()}
 
 
 def test_only_files_of_mistakes_expect_any() -> None:
