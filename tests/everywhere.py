@@ -80,7 +80,7 @@ async def reached(handler: WebSocketHandler[Any], way: Way, **options: Any) -> A
         options["listeners"] = [listener]
     else:
         options |= {"port": 0, "tls": contexts()[0] if way == "tls" else None}
-    with trio.fail_after(60):
+    with trio.fail_after(120):
         async with open_server(None, handler, **options) as server:
             place = Reached(server, listener, tls=way == "tls")
             try:

@@ -13,7 +13,7 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-PATIENCE = 30.0  # seconds: far more than anything takes; only a failing test waits so long
+PATIENCE = 120.0  # seconds: far more than anything takes, also beside other work; only a failing test waits so long
 SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
 

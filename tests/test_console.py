@@ -127,8 +127,10 @@ async def test_messages_and_notices_are_written_above_the_prompt(window: Termina
     assert await window.raw_until("\n") == "\r\x1b[K\x1b[36m< before\x1b[0m\r\n"
     with console.prompt():
         window.type("typ")
-        with trio.move_on_after(0.05):
-            await console.read_line()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(console.read_line)
+            await window.until("> typ")
+            nursery.cancel_scope.cancel()
         await console.message("te\x1bxt\n")
         await console.message(b"\x00\xff")
         await console.notice("notice", "red")

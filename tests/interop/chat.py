@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 CHAT = HERE.parents[1] / "examples" / "chat"
-PATIENCE = 30.0  # seconds: far more than anything takes; only a failing test waits so long
+PATIENCE = 120.0  # seconds: far more than anything takes, also beside other work; only a failing test waits so long
 SERVER = [sys.executable, "-W", "error", str(CHAT / "server.py")]
 Event: TypeAlias = dict[str, Any]
 
