@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,3 +48,20 @@ def test_every_public_name_says_that_it_is_of_this_module() -> None:
     public = {name: item for name, item in vars(trio_bunws.brokers).items() if isinstance(item, type)}
     assert {name: item.__module__ for name, item in public.items()} == dict.fromkeys(public, "trio_bunws.brokers")
     assert {"Batch", "Broker", "BrokerLink", "BrokerStatistics", "InProcessBroker"} <= public.keys()
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match=r"'trio_bunws.brokers' has no attribute 'RabbitBroker'"):
+        trio_bunws.brokers.RabbitBroker  # noqa: B018  # what is tested
+
+
+@pytest.mark.parametrize("module", ["trio_bunws", "trio_bunws.brokers", "trio_bunws.testing", "trio_bunws.__main__"])
+def test_nothing_but_the_redis_broker_imports_coredis(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('coredis' in sys.modules or 'anyio' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_without_the_extra_the_redis_broker_says_what_to_install() -> None:
+    code = "import sys; sys.modules['coredis'] = None; from trio_bunws.brokers import RedisBroker"
+    ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert ended.stderr.splitlines()[-1] == ("ImportError: RedisBroker needs coredis: pip install 'trio-bunws[redis]'")

@@ -121,7 +121,7 @@ class Relay:
         self._overflowing = False
         self._skipping = False
         self._lost_before = 0
-        """What was lost when the broker went away."""
+        """What was lost when the broker was there the last time."""
         # Counts
         self._published = 0
         self._received = 0
@@ -204,6 +204,7 @@ class Relay:
             self._was_away = False
             self._reconnects += 1
             logger.warning("the broker is back; %d messages for others were lost", self._lost - self._lost_before)
+        self._lost_before = self._lost
         self._connected = True
         self._skipping = False
         if self._changed:
@@ -214,7 +215,6 @@ class Relay:
         self._connected = False
         if not self._was_away:
             self._was_away = True
-            self._lost_before = self._lost
             logger.warning("the broker is away, and publishes reach this server's sockets only: %s", reason)
         self._idle.set()
 

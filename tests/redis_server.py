@@ -1,0 +1,117 @@
+"""A Redis of a test's own, from the system's package: started on a free port, paused, killed, and started again.
+
+Without `redis-server` the tests that ask for one are skipped; in CI that is a failure.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+PROGRAM = shutil.which("redis-server")
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+class RedisServer:
+    """One Redis, which keeps nothing on a disk."""
+
+    def __init__(self, folder: str, *options: str) -> None:
+        self._folder = folder
+        self._options = options
+        self.path = str(Path(folder) / "redis.sock")
+        self.port = 0
+        self._process: subprocess.Popen[str] | None = None
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it, on the port that it had before; return when it listens."""
+        for _ in range(10):
+            port = self.port or free_port()
+            command = [
+                *(str(PROGRAM), "--port", str(port), "--bind", "127.0.0.1", "--unixsocket", self.path),
+                *("--dir", self._folder, "--save", "", "--appendonly", "no", *self._options),
+            ]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            assert process.stdout is not None
+            if any("eady to accept connections" in line for line in process.stdout):
+                self.port, self._process = port, process
+                return
+            process.stdout.close()
+            process.wait()  # somebody was faster with this port
+        raise AssertionError("redis-server does not start")
+
+    def kill(self) -> None:
+        """Kill it with no word to anybody."""
+        process = self._process
+        if process is not None:
+            assert process.stdout is not None
+            self._process = None
+            process.kill()
+            process.stdout.close()
+            process.wait()
+
+    def restart(self) -> None:
+        """Kill it and start it again, empty."""
+        self.kill()
+        self.start()
+
+    def pause(self) -> None:
+        """Let it hang."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it go on where it was."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def ask(self, *command: str) -> str:
+        """Run one command, and return the answer: its line, or the text that it announces."""
+        with socket.create_connection(("127.0.0.1", self.port), 5) as connection, connection.makefile("rb") as answers:
+            words = [word.encode() for word in command]
+            parts = [b"*%d\r\n" % len(words), *(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)]
+            connection.sendall(b"".join(parts))
+            line = answers.readline().decode().strip()
+            return answers.read(int(line[1:])).decode() if line.startswith("$") else line
+
+
+@contextmanager
+def redis_server(*options: str) -> Generator[RedisServer]:
+    """Run a Redis with options of its command line, as ``("--maxmemory", "1mb")``."""
+    if PROGRAM is None:
+        pytest.skip("redis-server is missing")
+    with tempfile.TemporaryDirectory() as folder:
+        server = RedisServer(folder, *options)
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+async def until(condition: Callable[[], object], seconds: float = 20) -> None:
+    """Wait until something holds that nobody tells of; a test fails if that takes so long."""
+    with trio.fail_after(seconds):
+        while not condition():  # noqa: ASYNC110 - another process, or what has no event
+            await trio.sleep(0.002)
