@@ -61,6 +61,17 @@ def test_nothing_but_the_redis_broker_imports_coredis(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_the_redis_broker_is_of_this_module_too() -> None:
+    assert trio_bunws.brokers.RedisBroker.__module__ == "trio_bunws.brokers"
+
+
+def test_another_module_that_is_missing_is_told_as_it_is() -> None:
+    code = "import sys; sys.modules['bisect'] = None; from trio_bunws.brokers import RedisBroker"
+    ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert "coredis:" not in ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith("ModuleNotFoundError: import of bisect halted")
+
+
 def test_without_the_extra_the_redis_broker_says_what_to_install() -> None:
     code = "import sys; sys.modules['coredis'] = None; from trio_bunws.brokers import RedisBroker"
     ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)

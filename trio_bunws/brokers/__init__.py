@@ -28,7 +28,8 @@ def __getattr__(name: str) -> object:
     try:
         from trio_bunws.brokers._redis import RedisBroker  # noqa: PLC0415  # see above
     except ModuleNotFoundError as exc:
-        if exc.name != "coredis":
+        if (exc.name or "").partition(".")[0] != "coredis":
             raise
         raise ImportError("RedisBroker needs coredis: pip install 'trio-bunws[redis]'", name=exc.name) from exc
+    RedisBroker.__module__ = __name__
     return RedisBroker

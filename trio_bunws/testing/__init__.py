@@ -3,6 +3,7 @@
 This file only re-exports. Nothing of `trio_bunws` itself imports it.
 """
 
+from trio_bunws.testing._check_broker import check_broker as check_broker
 from trio_bunws.testing._faults import cut as cut, stalled as stalled
 from trio_bunws.testing._memory import MemoryListener as MemoryListener
 from trio_bunws.testing._pair import open_pair as open_pair
