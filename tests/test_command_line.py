@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import trio_bunws
 from trio_bunws._cli import command_line
 from trio_bunws._cli.arguments import CommandError, UsageError
 from trio_bunws._cli.command_line import COMMANDS, Command, main
@@ -74,6 +75,13 @@ def test_the_help_of_all_names_each(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     shown = capsys.readouterr().out
     assert [name for name in ("connect", "serve", "bench") if f"\n    {name} " in shown] == [*COMMANDS]
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr() == (f"trio-bunws {trio_bunws.__version__}\n", "")
 
 
 @pytest.mark.parametrize(

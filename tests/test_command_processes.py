@@ -57,6 +57,14 @@ class Process:
                 self._output += data
         return found[found.re.groups]
 
+    async def rest(self) -> str:
+        """Return all output of a command that has ended."""
+        assert self._process.stdout is not None
+        with trio.fail_after(PATIENCE):
+            while data := await self._process.stdout.receive_some():
+                self._output += data
+        return self._output.decode()
+
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 

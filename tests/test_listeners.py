@@ -24,10 +24,13 @@ from trio_bunws._listeners import (
     ACCEPTS_PER_WAKE,
     PORTS_TRIED,
     Address,
+    Inherited,
     ListeningStreams,
     accept_sockets,
     listen_tcp,
     listen_unix,
+    open_tcp,
+    open_unix,
     wrap_listeners,
 )
 from trio_bunws._stream_transport import StreamTransport
@@ -471,6 +474,15 @@ def connect(path: str) -> None:
         peer.connect(path)
 
 
+async def test_the_file_of_a_socket_that_is_opened_for_others_stays_until_they_remove_it(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    sock, address = open_unix(path)
+    assert address == Address(f"unix://{path}", None, None)
+    connect(str(path))
+    sock.close()
+    assert path.is_socket()
+
+
 async def test_a_unix_socket_is_there_while_it_is_listened_on(tmp_path: Path, nursery: trio.Nursery) -> None:
     path = tmp_path / "socket"
     (place,), address = listen_unix(path)
@@ -562,6 +574,26 @@ async def test_a_path_that_is_too_long_is_shown(tmp_path: Path) -> None:
 
 
 # Ready-made listeners
+
+
+async def test_what_was_inherited_is_accepted_from_and_has_the_address_that_was_asked_for(
+    nursery: trio.Nursery,
+) -> None:
+    (sock,), address = await open_tcp("localhost", 0, reuse_port=True, scheme="https")
+    assert address == Address(f"https://localhost:{address.port}/", "localhost", address.port)
+    inherited = Inherited((trio.SocketListener(trio.socket.from_stdlib_socket(sock.dup())),), address)
+    places, told = inherited.take_over()
+    assert told == address
+    accepted: list[Transport] = []
+    nursery.start_soon(places[0].accept, accepted.append)
+    with socket.create_connection(sock.getsockname()):
+        while not accepted:
+            await trio.testing.wait_all_tasks_blocked()
+    accepted[0].abort()
+    nursery.cancel_scope.cancel()
+    await close_all(places)
+    with socket.create_connection(sock.getsockname()):  # who opened it listens on
+        sock.close()
 
 
 async def test_the_address_of_ready_made_listeners_is_that_of_the_first_socket(

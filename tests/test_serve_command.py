@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import socket
-import ssl
 import sys
 import threading
 from contextlib import asynccontextmanager
@@ -15,15 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-import trustme
 from terminals import PATIENCE, pipes
 
-from trio_bunws import Request, Server, ServerWebSocket, WebSocket, WebSocketHandler, open_server
+from trio_bunws import Request, Server, ServerWebSocket, WebSocket, WebSocketHandler
 from trio_bunws._cli import serve_command, source_watch
 from trio_bunws._cli.application import Application, load
 from trio_bunws._cli.arguments import Parser, UsageError
-from trio_bunws._cli.serve_command import Place, Serving, place_of
+from trio_bunws._cli.inheritance import Inheritance
+from trio_bunws._cli.place import Place
+from trio_bunws._cli.serve_command import Serving
 from trio_bunws._cli.source_watch import SourceWatch
+from trio_bunws._listeners import Address
 
 if TYPE_CHECKING:
     import argparse
@@ -129,8 +130,9 @@ def test_to_die_by_a_signal_is_the_default_action(monkeypatch: pytest.MonkeyPatc
     done: list[tuple[object, ...]] = []
     monkeypatch.setattr(signal, "signal", lambda *given: done.append(given))
     monkeypatch.setattr(signal, "raise_signal", lambda number: done.append((number,)))
+    monkeypatch.setattr(os, "_exit", lambda code: done.append((code,)))  # for the first process of a container
     serve_command.die_by(signal.SIGTERM)
-    assert done == [(signal.SIGTERM, signal.SIG_DFL), (signal.SIGTERM,)]
+    assert done == [(signal.SIGTERM, signal.SIG_DFL), (signal.SIGTERM,), (143,)]
 
 
 async def test_an_application_may_end_it() -> None:
@@ -208,48 +210,6 @@ def test_what_it_says_nobody_has_to_read(monkeypatch: pytest.MonkeyPatch) -> Non
             out.close()
 
 
-# Arguments
-
-
-def test_where_it_listens_is_what_serve_says_unless_told() -> None:
-    assert place_of(arguments()) == {"tls": None}
-    assert place_of(arguments("--host", "::1", "-p", "0")) == {"tls": None, "hostname": "::1", "port": 0}
-    assert place_of(arguments("--unix", "socket")) == {"tls": None, "unix": "socket"}
-
-
-async def test_tls_is_spoken_with_the_certificate(tmp_path: Path) -> None:
-    authority = trustme.CA()
-    certificate = authority.issue_cert("127.0.0.1")
-    certificate.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
-    certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
-    place = place_of(arguments("--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem")))
-    assert place["tls"] is not None
-    async with open_server(None, WebSocketHandler(), port=0, tls=place["tls"]) as server:
-        context = ssl.create_default_context()
-        authority.configure_trust(context)
-        async with WebSocket(f"wss://127.0.0.1:{server.port}/", tls=context) as ws:
-            assert ws.send("x") == 1
-
-
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        (["--tls-key", "key.pem"], "--tls-key needs --tls-cert"),
-        (["--tls-cert", "/nothing"], "cannot use /nothing: No such file or directory"),
-        (["--tls-cert", __file__], f"cannot use {__file__}: "),
-        (["--tls-cert", "/nothing", "--tls-key", "/no"], "cannot use /nothing and /no: "),
-        (["--unix", "x", "--port", "1"], "--unix is instead of --host and --port"),
-        (["--unix", "x", "--host", "::"], "--unix is instead of --host and --port"),
-        (["--unix", ""], "--unix expects a path"),
-    ],
-)
-def test_arguments_that_do_not_work_are_told_in_one_line(given: list[str], words: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        place_of(arguments(*given))
-    assert str(caught.value).startswith(words)
-    assert "\n" not in str(caught.value)
-
-
 # The command
 
 
@@ -299,3 +259,68 @@ def test_an_address_that_is_taken_is_wrong_usage() -> None:
         given.application = "app:handler"
         with pytest.raises(UsageError, match=r"^cannot listen: .*[Aa]ddress already in use"):
             serve_command.run(given)
+
+
+# Workers
+
+
+@pytest.fixture(name="supervised")
+def _supervised(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+    """Return what is supervised by the command."""
+    calls: list[tuple[object, ...]] = []
+
+    def supervise(count: int, place: Place, **_options: object) -> int:
+        calls.append((count, place))
+        return 5
+
+    monkeypatch.setattr(serve_command, "supervise", supervise)
+    return calls
+
+
+@pytest.mark.usefixtures("folder")
+def test_workers_are_supervised_and_nothing_is_imported_above_them(supervised: list[tuple[object, ...]]) -> None:
+    given = arguments("--workers", "1", "--port", "8080")
+    given.application = "not:imported"
+    assert serve_command.run(given) == 5
+    assert supervised == [(1, {"tls": None, "port": 8080})]
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (
+            ["--workers", "2"],
+            "--workers 2 needs a broker, or publish would reach the sockets of one worker only: add --broker redis://...",
+        ),
+        (
+            ["--workers", "1", "--reload"],
+            "--reload is for a single process: leave --workers out, or send SIGHUP to replace the workers",
+        ),
+    ],
+)
+def test_what_workers_cannot_do_is_told_with_what_to_do(
+    supervised: list[tuple[object, ...]], given: list[str], words: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        serve_command.run(arguments(*given))
+    assert str(caught.value) == words
+    assert not supervised
+
+
+@pytest.mark.usefixtures("folder")
+def test_who_inherits_is_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[tuple[object, ...]] = []
+
+    def run_worker(*given: object) -> int:
+        ran.append(given)
+        return 0
+
+    monkeypatch.setattr(serve_command, "run_worker", run_worker)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        inheritance = Inheritance(1, theirs.fileno(), (), Address("http://x/", "x", 80))
+        for name, value in inheritance.tell().items():
+            monkeypatch.setenv(name, value)
+        assert serve_command.run(arguments("--workers", "2")) == 0
+    assert ran == [("app", None, inheritance)]

@@ -14,13 +14,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
+import attrs
 import trio
 
 from trio_bunws._stream_transport import take_over
 from trio_bunws._transport import SocketTransport, harmless, own_socket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from typing import NoReturn
 
     from trio_bunws._transport import Transport
@@ -93,6 +94,10 @@ class ListeningSocket:
         await accept_sockets(self._socket, accepted)
 
     async def aclose(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening. Idempotent."""
         if self._socket.fileno() != -1:
             # Before the socket is closed: a file that nobody listens on is taken for a dead process's.
             self._remove_file()
@@ -105,6 +110,27 @@ class ListeningSocket:
             with suppress(OSError):
                 if os.path.samestat(os.stat(self._path), self._file):  # noqa: PTH116
                     os.unlink(self._path)  # noqa: PTH108 - quick system calls, not worth a thread
+
+
+@attrs.frozen(eq=False)
+class Inherited:
+    """What another process has opened to be served here, and the address that it was asked for.
+
+    Passed to `serve` as its listeners, which then accepts as from sockets of its own, and tells that address.
+    """
+
+    listeners: tuple[trio.SocketListener, ...]
+    address: Address
+
+    def __iter__(self) -> Iterator[trio.SocketListener]:
+        return iter(self.listeners)
+
+    def take_over(self) -> tuple[list[Listening], Address]:
+        """Return the kernel's sockets, without their listeners."""
+        sockets = [socket.socket(fileno=listener.socket.detach()) for listener in self]
+        for sock in sockets:
+            sock.setblocking(False)
+        return [ListeningSocket(sock) for sock in sockets], self.address
 
 
 class ListeningStreams:
@@ -169,6 +195,12 @@ async def listen_tcp(hostname: str, port: int, *, reuse_port: bool, scheme: str)
 
     `::` is every address, those of IPv4 too, as in Bun; but with a socket for each kind, so that a peer has one name.
     """
+    sockets, address = await open_tcp(hostname, port, reuse_port=reuse_port, scheme=scheme)
+    return [ListeningSocket(sock) for sock in sockets], address
+
+
+async def open_tcp(hostname: str, port: int, *, reuse_port: bool, scheme: str) -> tuple[list[socket.socket], Address]:
+    """Open the sockets of `listen_tcp`, for whoever accepts elsewhere. A checkpoint. Raises `OSError`."""
     found = await trio.socket.getaddrinfo(hostname, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     if any(address[0] == "::" for *_, address in found):
         found += await trio.socket.getaddrinfo("0.0.0.0", port, type=socket.SOCK_STREAM)  # noqa: S104 - it was asked for
@@ -178,17 +210,17 @@ async def listen_tcp(hostname: str, port: int, *, reuse_port: bool, scheme: str)
     while not sockets:
         tries -= 1
         try:
-            sockets = _bind_all(addresses, port, reuse_port=reuse_port)
+            sockets = bind_all(addresses, port, reuse_port=reuse_port)
         except OSError as exc:
             # A port that is free at the first address may be in use at another.
             if exc.errno != errno.EADDRINUSE or not tries:
                 raise
     port = sockets[0].getsockname()[1]
     shown = f"[{hostname}]" if ":" in hostname else hostname
-    return [ListeningSocket(sock) for sock in sockets], Address(f"{scheme}://{shown}:{port}/", hostname, port)
+    return sockets, Address(f"{scheme}://{shown}:{port}/", hostname, port)
 
 
-def _bind_all(addresses: Iterable[tuple[int, tuple[Any, ...]]], port: int, *, reuse_port: bool) -> list[socket.socket]:
+def bind_all(addresses: Iterable[tuple[int, tuple[Any, ...]]], port: int, *, reuse_port: bool) -> list[socket.socket]:
     """Listen on those addresses that this machine has, with one port; if one of them is in use, on none."""
     sockets: list[socket.socket] = []
     unavailable: OSError | None = None
@@ -242,9 +274,15 @@ def _bind(family: int, address: tuple[str | int, ...], *, reuse_port: bool) -> s
 
 def listen_unix(path: str | os.PathLike[str]) -> tuple[list[Listening], Address]:
     """Listen on a unix socket; one that a dead process left at this path is replaced. Raises `OSError`."""
+    sock, address = open_unix(path)
     name = os.fspath(path)
-    abstract = name.startswith("\0")
-    if not abstract:
+    return [ListeningSocket(sock, None if name.startswith("\0") else name)], address
+
+
+def open_unix(path: str | os.PathLike[str]) -> tuple[socket.socket, Address]:
+    """Open the socket of `listen_unix`, for whoever accepts elsewhere, and removes the file. Raises `OSError`."""
+    name = os.fspath(path)
+    if not name.startswith("\0"):
         with _named(repr(name)):
             _remove_stale(name)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -256,7 +294,7 @@ def listen_unix(path: str | os.PathLike[str]) -> tuple[list[Listening], Address]
     except BaseException:
         sock.close()
         raise
-    return [ListeningSocket(sock, None if abstract else name)], Address(f"unix://{name}", None, None)
+    return sock, Address(f"unix://{name}", None, None)
 
 
 def _remove_stale(name: str) -> None:

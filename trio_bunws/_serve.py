@@ -22,7 +22,7 @@ from trio_bunws._broker import Broker
 from trio_bunws._dispatch import without_failures
 from trio_bunws._engine import Engine
 from trio_bunws._handlers import UNSET, HandlerSlot, WebSocketHandler, check_handlers
-from trio_bunws._listeners import listen_tcp, listen_unix, wrap_listeners
+from trio_bunws._listeners import Inherited, listen_tcp, listen_unix, wrap_listeners
 from trio_bunws._options import Limits, check_bool, check_int, check_timeout
 from trio_bunws._poller import Poller, make_poller
 from trio_bunws._relay import Relay
@@ -168,9 +168,12 @@ async def open_server(
         raise TypeError(f"serve expects tls to be an ssl.SSLContext, not {tls!r}")
     if broker is not None and not isinstance(broker, Broker):
         raise TypeError(f"serve expects broker to be a Broker, not {broker!r}")
-    places, address = await listen(
-        hostname=hostname, port=port, unix=unix, reuse_port=reuse_port, tls=tls, listeners=listeners
-    )
+    if isinstance(listeners, Inherited):
+        places, address = listeners.take_over()
+    else:
+        places, address = await listen(
+            hostname=hostname, port=port, unix=unix, reuse_port=reuse_port, tls=tls, listeners=listeners
+        )
     run = Run(
         fetch=fetch,
         websocket=websocket,

@@ -66,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=f"{PROGRAM} COMMAND --help tells about a command.",
         allow_abbrev=False,
     )
+    top.add_argument("--version", action="version", version=f"{PROGRAM} {version()}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
         one = commands.add_parser(
@@ -78,6 +79,11 @@ def parser() -> argparse.ArgumentParser:
         )
         command.add_arguments(one)
     return top
+
+
+def version() -> str:
+    """Return the package's version, as its top has it."""
+    return str(sys.modules["trio_bunws"].__version__)
 
 
 def _complain(command: str, exc: Exception, code: int) -> int:

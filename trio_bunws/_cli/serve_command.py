@@ -7,22 +7,26 @@ in a worker thread, so that neither the sockets nor a signal wait for it.
 from __future__ import annotations
 
 import logging
+import os
 import signal
-import ssl
 import sys
 import textwrap
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Required, TypedDict
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 from trio_bunws._cli.application import FORMS, load, reload
-from trio_bunws._cli.arguments import UsageError, port
+from trio_bunws._cli.arguments import BY_SIGNAL, UsageError, count
+from trio_bunws._cli.inheritance import take_inheritance
 from trio_bunws._cli.interruption import ENDING
+from trio_bunws._cli.place import add_place_arguments, place_of
 from trio_bunws._cli.racing import until_first_ends
 from trio_bunws._cli.source_watch import SourceWatch
+from trio_bunws._cli.supervisor import supervise
+from trio_bunws._cli.worker import run_worker
 from trio_bunws._handlers import UNSET
 from trio_bunws._serve import serve
 
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from trio_bunws._cli.application import Application
+    from trio_bunws._cli.place import Place
     from trio_bunws._server import Server
 
 DESCRIPTION: Final = "Serve an application: HTTP by its fetch function, WebSockets by its WebSocketHandler."
@@ -47,8 +52,15 @@ With --reload, a change of any Python file below the current folder imports the
 application again. Open sockets and the port stay; if it cannot be imported, the
 one before goes on. For development only.
 
+With --workers, so many processes serve the one port, kept by a supervisor: one
+that crashes is followed by another. SIGTERM and Ctrl-C end all in good order, a
+second signal kills them; SIGHUP replaces them one by one, by what the files are
+then, without closing the port. Several need a broker, by which publish reaches
+the sockets of all.
+
 exit codes:
   0    ended by a signal, or by the application itself
+  1    no worker could be started, or one had to be killed
   2    wrong usage: also an application that cannot be imported, or an address
        that cannot be listened on
 
@@ -60,79 +72,46 @@ examples:
 logger = logging.getLogger("trio_bunws.serve")
 
 
-class Place(TypedDict, total=False):
-    """Where to listen, as arguments of `serve`."""
-
-    hostname: str
-    port: int
-    unix: str
-    tls: Required[ssl.SSLContext | None]
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `serve` takes."""
     parser.add_argument("application", metavar="APPLICATION", help="what to serve: module or module:attribute")
-    place = parser.add_argument_group("where to listen")
-    place.add_argument("-p", "--port", type=port, metavar="PORT", help="0 picks a free one (default: 3000)")
-    place.add_argument(
-        "--host", metavar="ADDRESS", help="0.0.0.0: every IPv4 address, :: every address (default: 127.0.0.1)"
-    )
-    place.add_argument("--unix", metavar="PATH", help="listen on a unix socket instead")
-    place.add_argument("--tls-cert", metavar="FILE", help="speak TLS with this certificate (PEM)")
-    place.add_argument("--tls-key", metavar="FILE", help="its key, if it is not in the same file")
+    add_place_arguments(parser)
+    parser.add_argument("--workers", type=count, metavar="N", help="serve with so many supervised processes")
     parser.add_argument("--reload", action="store_true", help="import the application again when a file changes")
 
 
 def run(given: argparse.Namespace) -> int:
     """Carry the command out; return its exit code."""
     place = place_of(given)
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     folder = Path.cwd()
     sys.path.insert(0, str(folder))
-    watch = None
-    if given.reload:
-        watch = SourceWatch(folder)  # before the import: a change during it counts
-        sys.dont_write_bytecode = True  # a .pyc is taken for right if the second and the size are
-    application = load(given.application)
+    inherited = take_inheritance(os.environ)
+    if inherited is not None:
+        return run_worker(given.application, place["tls"], inherited)
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     try:
+        if given.workers is not None:
+            _check_workers(given)
+            return supervise(given.workers, place, say=say, die_by=die_by)
+        watch = None
+        if given.reload:
+            watch = SourceWatch(folder)  # before the import: a change during it counts
+            sys.dont_write_bytecode = True  # a .pyc is taken for right if the second and the size are
+        application = load(given.application)
         trio.run(partial(Serving(given.application, folder, watch).run, application, place))
     except OSError as exc:
         raise UsageError(f"cannot listen: {exc}") from exc
     return 0
 
 
-def place_of(given: argparse.Namespace) -> Place:
-    """Return where to listen.
-
-    Raises:
-        UsageError: if the arguments do not go together, or the certificate cannot be used.
-    """
-    place = Place(tls=_context(given))
-    if given.unix is not None:
-        if given.host is not None or given.port is not None:
-            raise UsageError("--unix is instead of --host and --port")
-        if not given.unix:
-            raise UsageError("--unix expects a path")
-        place["unix"] = given.unix
-    if given.host is not None:
-        place["hostname"] = given.host
-    if given.port is not None:
-        place["port"] = given.port
-    return place
-
-
-def _context(given: argparse.Namespace) -> ssl.SSLContext | None:
-    if given.tls_cert is None:
-        if given.tls_key is not None:
-            raise UsageError("--tls-key needs --tls-cert")
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(given.tls_cert, given.tls_key)
-    except OSError as exc:  # which an SSLError is too
-        files = " and ".join(filter(None, (given.tls_cert, given.tls_key)))
-        raise UsageError(f"cannot use {files}: {exc.strerror or exc}") from None
-    return context
+def _check_workers(given: argparse.Namespace) -> None:
+    if given.reload:
+        raise UsageError("--reload is for a single process: leave --workers out, or send SIGHUP to replace the workers")
+    if given.workers > 1:
+        raise UsageError(
+            f"--workers {given.workers} needs a broker, or publish would reach the sockets of one worker only: "
+            "add --broker redis://..."
+        )
 
 
 def say(line: str) -> None:
@@ -146,6 +125,7 @@ def die_by(number: int) -> None:
     """Die by a signal, so that whoever waits for the process learns it; handlers that still run do not matter."""
     signal.signal(number, signal.SIG_DFL)
     signal.raise_signal(number)
+    os._exit(BY_SIGNAL + number)  # the first process of a container is not touched by signals of its own
 
 
 class Serving:

@@ -1,0 +1,104 @@
+"""One worker of `serve --workers`: it serves what it inherits, and ends in good order when it is told to, or orphaned.
+
+When it has taken long enough is the supervisor's to decide, so it obeys one signal and is deaf to others; a service
+manager may well send SIGTERM to all processes, of which the worker then gets two.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from trio_bunws._cli.application import load
+from trio_bunws._cli.interruption import ENDING
+from trio_bunws._cli.racing import until_first_ends
+from trio_bunws._serve import serve
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator
+
+    from trio_bunws._cli.application import Application
+    from trio_bunws._cli.inheritance import Inheritance
+    from trio_bunws._server import Server
+
+DRAIN: Final = 25.0
+"""Seconds that a worker has to end in good order: ten for its sockets, ten for async close handlers, and a margin."""
+LAST_REQUESTS: Final = 0.5
+"""Seconds in which connections that were accepted last may still ask something: their clients were told no better."""
+
+
+def run_worker(reference: str, tls: ssl.SSLContext | None, inherited: Inheritance) -> int:
+    """Import the application and serve it; return the exit code.
+
+    Raises:
+        UsageError: if it cannot be imported.
+    """
+    logging.basicConfig(format=f"worker {inherited.number}: %(levelname)s %(name)s: %(message)s")
+    end_with_supervisor(inherited.supervisor)  # before the import, which may hang
+    application = load(reference)
+    trio.run(Worker(inherited).run, application, tls)
+    return 0
+
+
+def end_with_supervisor(descriptor: int) -> None:
+    """Have this process end when the other end of a descriptor is closed: as by SIGTERM, but killed if that hangs.
+
+    A thread, because the application may block the event loop, or never come to it.
+    """
+
+    def watch() -> None:
+        os.read(descriptor, 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(DRAIN)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="trio_bunws: end with the supervisor", daemon=True).start()
+
+
+class Worker:
+    """The run of one worker's server, from its start to its orderly end."""
+
+    def __init__(self, inherited: Inheritance) -> None:
+        self._inherited: Final = inherited
+        self._server: Server[Any] | None = None
+
+    async def run(self, application: Application, tls: ssl.SSLContext | None) -> None:
+        """Serve until a signal or the application ends it."""
+        fetch, websocket, error = application
+        listeners = self._inherited.listeners()
+        status: trio.TaskStatus[Server[Any]] = self
+        with trio.open_signal_receiver(*ENDING) as signals:
+            await until_first_ends(
+                partial(serve, fetch, websocket, error=error, listeners=listeners, tls=tls, task_status=status),
+                partial(self._obey, signals),
+            )
+
+    def started(self, server: Server[Any] | None = None) -> None:
+        """Tell the supervisor that it serves; `serve` calls this, as a `trio.TaskStatus`."""
+        assert server is not None
+        self._server = server
+        with suppress(OSError):  # its end is noticed elsewhere
+            os.write(self._inherited.supervisor, b"\n")
+
+    async def _obey(self, signals: AsyncIterator[int]) -> None:
+        """End in good order at the first signal; before it serves there is nothing to end."""
+        await anext(signals)
+        server = self._server
+        if server is None:
+            return
+        # First only the accepting: what this worker has accepted would be lost if it closed at once.
+        server._accepting.cancel()
+        if server._admission.count > server.pending_websockets:
+            await trio.sleep(LAST_REQUESTS)
+        server.stop(True)
+        async for _ in signals:
+            pass
