@@ -82,10 +82,9 @@ class Worker:
                 partial(self._obey, signals),
             )
 
-    def started(self, server: Server[Any] | None = None) -> None:
+    def started(self, value: Server[Any] | None = None) -> None:
         """Tell the supervisor that it serves; `serve` calls this, as a `trio.TaskStatus`."""
-        assert server is not None
-        self._server = server
+        self._server = value
         with suppress(OSError):  # its end is noticed elsewhere
             os.write(self._inherited.supervisor, b"\n")
 
