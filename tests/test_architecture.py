@@ -87,6 +87,7 @@ ROWS = (
         "_cli.racing",
         "_cli.latencies",
         "_cli.inheritance",
+        "_cli.reaping",
     ),
     ("_cli.client_arguments", "_cli.line_editor", "_cli.interruption", "_cli.application", "_cli.place"),
     ("_cli.console", "_cli.source_watch", "_cli.shared_port", "_cli.worker"),

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import trio
@@ -23,7 +23,7 @@ from trio_bunws._cli.place import Place
 from trio_bunws._cli.supervisor import Supervisor, supervise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Container, Iterator
     from pathlib import Path
 
     from trio.testing import MockClock
@@ -209,6 +209,25 @@ async def test_later_a_start_that_fails_is_the_end_only_if_nobody_serves(run: Ru
     for worker in run.makes.serving:
         worker.crash()
     assert await run.end() == 2
+
+
+async def test_as_the_first_process_of_a_container_it_waits_for_orphans_and_not_for_its_workers(
+    run: Run, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours: list[Callable[[], Container[int | None]]] = []
+
+    async def reap(of_ours: Callable[[], Container[int | None]]) -> None:
+        ours.append(of_ours)
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(supervisor, "is_first", lambda: True)
+    monkeypatch.setattr(supervisor, "reap_orphans", reap)
+    workers = await run.begin()
+    workers[1]._process = cast("trio.Process", SimpleNamespace(pid=17, returncode=0))
+    assert 17 in ours[0]()
+    assert 18 not in ours[0]()
+    await signalled(signal.SIGTERM)
+    assert await run.end() == 0
 
 
 async def test_a_terminal_that_is_closed_is_the_end(

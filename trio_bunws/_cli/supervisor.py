@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from trio_bunws._cli.arguments import FAILURE, USAGE
+from trio_bunws._cli.reaping import is_first, reap_orphans
 from trio_bunws._cli.shared_port import open_shared_port
 from trio_bunws._cli.worker_process import WorkerProcess, describe_end
 from trio_bunws._cli.worker_slot import Slot
@@ -79,6 +80,8 @@ class Supervisor:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._obey, signals, on_terminal)
+                if is_first():
+                    nursery.start_soon(reap_orphans, self._pids)
                 with self._scope:
                     async with trio.open_nursery() as workers:
                         await self._serve(workers)
@@ -123,6 +126,9 @@ class Supervisor:
 
     def _alive(self) -> list[WorkerProcess]:
         return [worker for worker in self._workers if not worker.ended.is_set()]
+
+    def _pids(self) -> list[int | None]:
+        return [worker.pid for worker in self._workers]
 
     def _failed(self, worker: WorkerProcess) -> None:
         """End if a worker could not be started, unless others go on: nobody can be served, and nobody would notice."""

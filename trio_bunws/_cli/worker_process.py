@@ -46,7 +46,12 @@ class WorkerProcess:
         self._process: trio.Process | None = None
 
     def __str__(self) -> str:
-        return f"worker {self.number}" + ("" if self._process is None else f" (process {self._process.pid})")
+        return f"worker {self.number}" + ("" if self._process is None else f" (process {self.pid})")
+
+    @property
+    def pid(self) -> int | None:
+        """The process's number, as soon as there is one."""
+        return None if self._process is None else self._process.pid
 
     async def run(self) -> None:
         """Run the process to its end; what goes wrong is logged."""
