@@ -31,6 +31,7 @@ from trio_bunws._listeners import (
     listen_unix,
     open_tcp,
     open_unix,
+    take_listeners,
     wrap_listeners,
 )
 from trio_bunws._stream_transport import StreamTransport
@@ -582,7 +583,7 @@ async def test_what_was_inherited_is_accepted_from_and_has_the_address_that_was_
     (sock,), address = await open_tcp("localhost", 0, reuse_port=True, scheme="https")
     assert address == Address(f"https://localhost:{address.port}/", "localhost", address.port)
     inherited = Inherited((trio.SocketListener(trio.socket.from_stdlib_socket(sock.dup())),), address)
-    places, told = inherited.take_over()
+    places, told = take_listeners(inherited, "http")
     assert told == address
     accepted: list[Transport] = []
     nursery.start_soon(places[0].accept, accepted.append)
@@ -594,6 +595,16 @@ async def test_what_was_inherited_is_accepted_from_and_has_the_address_that_was_
     await close_all(places)
     with socket.create_connection(sock.getsockname()):  # who opened it listens on
         sock.close()
+
+
+async def test_what_is_no_listener_is_refused_and_nothing_too() -> None:
+    for wrong in ([1], 1, [ScriptedListener(), "x"]):
+        with pytest.raises(TypeError, match=r"serve expects listeners to be trio\.abc\.Listener objects, not "):
+            take_listeners(cast("list[ScriptedListener]", wrong), "http")
+    with pytest.raises(ValueError, match="at least one listener"):
+        take_listeners([], "http")
+    places, _ = take_listeners(iter([ScriptedListener()]), "http")
+    assert len(places) == 1
 
 
 async def test_the_address_of_ready_made_listeners_is_that_of_the_first_socket(

@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 import stat
+from collections.abc import Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
@@ -21,7 +22,7 @@ from trio_bunws._stream_transport import take_over
 from trio_bunws._transport import SocketTransport, harmless, own_socket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from typing import NoReturn
 
     from trio_bunws._transport import Transport
@@ -312,6 +313,26 @@ def _remove_stale(name: str) -> None:
             Path(name).unlink()
         except BlockingIOError:
             pass  # its queue is full, so it is alive
+
+
+def take_listeners(
+    listeners: Iterable[trio.abc.Listener[trio.abc.Stream]], scheme: str
+) -> tuple[list[Listening], Address]:
+    """Check what `serve` was given as its listeners, and serve it.
+
+    Raises:
+        TypeError: if they are anything else.
+        ValueError: if there is none.
+    """
+    if isinstance(listeners, Inherited):
+        return listeners.take_over()
+    ready = tuple(listeners) if isinstance(listeners, Iterable) else (listeners,)
+    for listener in ready:
+        if not isinstance(listener, trio.abc.Listener):
+            raise TypeError(f"serve expects listeners to be trio.abc.Listener objects, not {listener!r}")
+    if not ready:
+        raise ValueError("serve expects listeners to hold at least one listener")
+    return wrap_listeners(ready, scheme)
 
 
 def wrap_listeners(

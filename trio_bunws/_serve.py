@@ -10,7 +10,6 @@ import logging
 import math
 import os
 import ssl
-from collections.abc import Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, Generic
@@ -22,7 +21,7 @@ from trio_bunws._broker import Broker
 from trio_bunws._dispatch import without_failures
 from trio_bunws._engine import Engine
 from trio_bunws._handlers import UNSET, HandlerSlot, WebSocketHandler, check_handlers
-from trio_bunws._listeners import Inherited, listen_tcp, listen_unix, wrap_listeners
+from trio_bunws._listeners import listen_tcp, listen_unix, take_listeners
 from trio_bunws._options import Limits, check_bool, check_int, check_timeout
 from trio_bunws._poller import Poller, make_poller
 from trio_bunws._relay import Relay
@@ -33,7 +32,7 @@ from trio_bunws._stream_transport import start_tls
 from trio_bunws._wire.http import error_response
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterable
 
     from typing_extensions import TypeVar
 
@@ -168,12 +167,9 @@ async def open_server(
         raise TypeError(f"serve expects tls to be an ssl.SSLContext, not {tls!r}")
     if broker is not None and not isinstance(broker, Broker):
         raise TypeError(f"serve expects broker to be a Broker, not {broker!r}")
-    if isinstance(listeners, Inherited):
-        places, address = listeners.take_over()
-    else:
-        places, address = await listen(
-            hostname=hostname, port=port, unix=unix, reuse_port=reuse_port, tls=tls, listeners=listeners
-        )
+    places, address = await listen(
+        hostname=hostname, port=port, unix=unix, reuse_port=reuse_port, tls=tls, listeners=listeners
+    )
     run = Run(
         fetch=fetch,
         websocket=websocket,
@@ -228,13 +224,7 @@ async def listen(
             named.append("unix")
         if named:
             raise TypeError(f"serve expects listeners or {' and '.join(named)}, not both")
-        ready = tuple(listeners) if isinstance(listeners, Iterable) else (listeners,)
-        for listener in ready:
-            if not isinstance(listener, trio.abc.Listener):
-                raise TypeError(f"serve expects listeners to be trio.abc.Listener objects, not {listener!r}")
-        if not ready:
-            raise ValueError("serve expects listeners to hold at least one listener")
-        return wrap_listeners(ready, scheme)
+        return take_listeners(listeners, scheme)
     if unix is not None:
         if named:
             raise TypeError(f"serve expects unix or {' and '.join(named)}, not both")
