@@ -16,7 +16,7 @@ import pytest
 import trio
 from terminals import PATIENCE, pipes
 
-from trio_bunws import Request, Server, ServerWebSocket, WebSocket, WebSocketHandler
+from trio_bunws import BrokerError, Request, Server, ServerWebSocket, WebSocket, WebSocketHandler
 from trio_bunws._cli import serve_command, source_watch
 from trio_bunws._cli.application import Application, load
 from trio_bunws._cli.arguments import Parser, UsageError
@@ -25,10 +25,13 @@ from trio_bunws._cli.place import Place
 from trio_bunws._cli.serve_command import Serving
 from trio_bunws._cli.source_watch import SourceWatch
 from trio_bunws._listeners import Address
+from trio_bunws.brokers import InProcessBroker
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import AsyncGenerator, Iterator
+
+    from trio_bunws.brokers import BrokerLink
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 ANYWHERE = Place(port=0, tls=None)
@@ -236,7 +239,7 @@ def test_the_command_serves_what_is_in_the_current_folder(
     given.application = "app:handler"
     assert serve_command.run(given) == 0
     ((fetch, handler, options),) = served
-    assert (fetch, options) == (None, {"error": None, "tls": None, "port": 8080})
+    assert (fetch, options) == (None, {"error": None, "tls": None, "broker": None, "port": 8080})
     assert isinstance(handler, WebSocketHandler)
     assert not sys.dont_write_bytecode
 
@@ -285,6 +288,30 @@ def test_workers_are_supervised_and_nothing_is_imported_above_them(supervised: l
     assert supervised == [(1, {"tls": None, "port": 8080})]
 
 
+class NoBroker(InProcessBroker):
+    """A broker that wants nobody."""
+
+    async def run(self, link: BrokerLink, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        del link, task_status
+        await trio.lowlevel.checkpoint()
+        raise BrokerError("wrong password")
+
+
+@pytest.mark.usefixtures("folder")
+def test_with_a_broker_there_may_be_several(supervised: list[tuple[object, ...]]) -> None:
+    assert serve_command.run(arguments("--workers", "4", "--broker", "redis://127.0.0.1")) == 5
+    assert supervised == [(4, {"tls": None})]
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_broker_that_refuses_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve_command, "make_broker", lambda _: NoBroker())
+    given = arguments("--port", "0", "--broker", "redis://x")
+    given.application = "app:handler"
+    with pytest.raises(UsageError, match=r"^the broker refuses this server: wrong password$"):
+        serve_command.run(given)
+
+
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(
     ("given", "words"),
@@ -292,6 +319,10 @@ def test_workers_are_supervised_and_nothing_is_imported_above_them(supervised: l
         (
             ["--workers", "2"],
             "--workers 2 needs a broker, or publish would reach the sockets of one worker only: add --broker redis://...",
+        ),
+        (
+            ["--workers", "2", "--broker", "kafka://there"],
+            "--broker expects redis://HOST:PORT, rediss://HOST:PORT (TLS) or unix:///PATH of a Redis",
         ),
         (
             ["--workers", "1", "--reload"],
@@ -323,4 +354,4 @@ def test_who_inherits_is_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
         for name, value in inheritance.tell().items():
             monkeypatch.setenv(name, value)
         assert serve_command.run(arguments("--workers", "2")) == 0
-    assert ran == [("app", None, inheritance)]
+    assert ran == [("app", {"tls": None, "broker": None}, inheritance)]

@@ -23,6 +23,7 @@ from trio_bunws._cli import worker
 from trio_bunws._cli.application import Application
 from trio_bunws._cli.arguments import UsageError
 from trio_bunws._cli.inheritance import Inheritance
+from trio_bunws._cli.place import Place
 from trio_bunws._cli.worker import DRAIN, Worker, end_with_supervisor, run_worker
 from trio_bunws._listeners import Address, Inherited
 
@@ -37,6 +38,7 @@ def fetch(request: Request, server: Server) -> Response | None:
     return None if server.upgrade(request) else Response(server.url, headers={"Connection": "close"})
 
 
+PLACE = Place(tls=None)
 APPLICATION = Application(fetch, WebSocketHandler(), None)
 
 
@@ -65,7 +67,7 @@ async def running(application: Application = APPLICATION) -> AsyncGenerator[Supe
     try:
         with trio.fail_after(PATIENCE):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(Worker(supervisor.inheritance).run, application, None)
+                nursery.start_soon(Worker(supervisor.inheritance).run, application, PLACE)
                 await trio.lowlevel.wait_readable(supervisor.ours)
                 assert supervisor.ours.recv(10) == b"\n"
                 yield supervisor
@@ -116,7 +118,7 @@ async def test_who_was_accepted_last_gets_an_answer(monkeypatch: pytest.MonkeyPa
         await opened.wait()
         stream = await trio.open_tcp_stream(*supervisor.name)
         async with stream:
-            while not servers[0]._http:
+            while servers[0]._admission.count < 2:
                 await trio.testing.wait_all_tasks_blocked()
             signal.raise_signal(signal.SIGTERM)
             while not servers[0]._accepting.cancel_called:
@@ -141,7 +143,7 @@ async def test_a_signal_before_it_serves_ends_it(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(worker, "serve", resolve_for_ever)
     supervisor = Supervisor()
     with trio.fail_after(PATIENCE):
-        await Worker(supervisor.inheritance).run(APPLICATION, None)
+        await Worker(supervisor.inheritance).run(APPLICATION, PLACE)
     supervisor.close()
 
 
@@ -150,7 +152,7 @@ async def test_that_the_supervisor_has_gone_just_now_is_noticed_elsewhere() -> N
     supervisor.ours.close()
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(Worker(supervisor.inheritance).run, APPLICATION, None)
+            nursery.start_soon(Worker(supervisor.inheritance).run, APPLICATION, PLACE)
             async with WebSocket(url(supervisor)) as ws:
                 servers[0].stop(True)
                 await ws.closed()
@@ -192,9 +194,9 @@ def test_the_worker_is_an_application_served(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(worker, "end_with_supervisor", watched.append)
     monkeypatch.setattr("sys.modules", {**__import__("sys").modules, "app_of_test": SimpleNamespace(fetch=fetch)})
     supervisor = Supervisor()
-    assert run_worker("app_of_test", None, supervisor.inheritance) == 0
+    assert run_worker("app_of_test", PLACE, supervisor.inheritance) == 0
     assert served == [None]
     assert watched == [supervisor.inheritance.supervisor]
     supervisor.close()
     with pytest.raises(UsageError, match="cannot import nowhere"):
-        run_worker("nowhere", None, supervisor.inheritance)
+        run_worker("nowhere", PLACE, supervisor.inheritance)

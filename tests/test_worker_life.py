@@ -43,6 +43,7 @@ def _folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+AWAY = "redis://127.0.0.1:1"  # which keeps nobody from serving
 SERVE = ("serve", "app:handler", "--port", "0", "--workers", "1")
 
 
@@ -101,10 +102,18 @@ class Crowd:
                 self.refused.append(repr(exc))
 
 
-async def test_nobody_is_refused_while_workers_are_replaced_and_a_crash_is_survived(folder: Path) -> None:
-    async with started(folder, *SERVE) as process:
+async def workers(url: str) -> set[int]:
+    """Connect until two different processes have answered."""
+    found: set[int] = set()
+    while len(found) < 2:
+        found.add(await worker(url))
+    return found
+
+
+async def test_nobody_is_refused_while_two_workers_are_replaced(folder: Path) -> None:
+    async with started(folder, *SERVE[:-1], "2", "--broker", AWAY) as process:
         url = await where(process)
-        first = await worker(url)
+        old = await workers(url)
         crowd = Crowd(url)
         async with trio.open_nursery() as nursery:
             for _ in range(2):
@@ -113,27 +122,35 @@ async def test_nobody_is_refused_while_workers_are_replaced_and_a_crash_is_survi
             await process.line("all workers have been replaced")
             nursery.cancel_scope.cancel()
         assert crowd.refused == []
-        assert len(set(crowd.answered)) == 2
-        assert not is_alive(first)
+        assert not any(map(is_alive, old))
+        new = await workers(url)
+        assert not new & old
+        assert {*crowd.answered} <= new | old
+        process.signal(signal.SIGTERM)
+        assert await process.ended() == 0
+        assert not any(map(is_alive, new))
 
-        second = await worker(url)
-        assert second != first
+
+async def test_a_crash_and_an_application_that_cannot_be_imported_any_more_are_survived(folder: Path) -> None:
+    async with started(folder, *SERVE) as process:
+        url = await where(process)
         async with WebSocket(url) as ws:
+            first = await pid_of(ws)
             ws.send("die")
-            await process.line(rf"worker 1 \(process {second}\) ended with exit code 3; the next starts")
+            await process.line(rf"worker 1 \(process {first}\) ended with exit code 3; the next starts")
             assert (await ws.closed()).code == 1006
-        third = await worker(url)  # waited for the next worker in the queue of the port
-        assert third not in {first, second}
+        second = await worker(url)  # which has found us waiting in the queue of the port
+        assert second != first
 
         (folder / "app.py").write_text("def (")
         process.signal(signal.SIGHUP)
         await process.line("worker 1 could not be replaced; it goes on")
         async with WebSocket(url) as ws:
-            assert await pid_of(ws) == third
+            assert await pid_of(ws) == second
             process.signal(signal.SIGTERM)
             assert (await ws.closed()).received == (1001, "Server closed")
         assert await process.ended() == 0
-        assert not is_alive(third)
+        assert not is_alive(second)
         with pytest.raises(OSError, match="failed"):
             await worker(url)
 

@@ -13,14 +13,17 @@ from trio_bunws._cli.arguments import UsageError, port
 if TYPE_CHECKING:
     import argparse
 
+    from trio_bunws.brokers import Broker
+
 
 class Place(TypedDict, total=False):
-    """Where to listen, as arguments of `serve`."""
+    """Where to listen, and with whom, as arguments of `serve`."""
 
     hostname: str
     port: int
     unix: str
     tls: Required[ssl.SSLContext | None]
+    broker: Broker | None
 
 
 def add_place_arguments(parser: argparse.ArgumentParser) -> None:

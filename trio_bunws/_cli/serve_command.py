@@ -20,6 +20,7 @@ import trio
 
 from trio_bunws._cli.application import FORMS, load, reload
 from trio_bunws._cli.arguments import BY_SIGNAL, UsageError, count
+from trio_bunws._cli.broker_choice import check_broker, make_broker
 from trio_bunws._cli.inheritance import take_inheritance
 from trio_bunws._cli.interruption import ENDING
 from trio_bunws._cli.place import add_place_arguments, place_of
@@ -27,6 +28,7 @@ from trio_bunws._cli.racing import until_first_ends
 from trio_bunws._cli.source_watch import SourceWatch
 from trio_bunws._cli.supervisor import supervise
 from trio_bunws._cli.worker import run_worker
+from trio_bunws._errors import BrokerError
 from trio_bunws._handlers import UNSET
 from trio_bunws._serve import serve
 
@@ -68,6 +70,7 @@ examples:
   trio-bunws serve chat
   trio-bunws serve chat:handler --port 8080 --reload
   trio-bunws serve chat --host :: --tls-cert cert.pem --tls-key key.pem
+  trio-bunws serve chat --workers 4 --broker redis://127.0.0.1:6379
 """
 logger = logging.getLogger("trio_bunws.serve")
 
@@ -77,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("application", metavar="APPLICATION", help="what to serve: module or module:attribute")
     add_place_arguments(parser)
     parser.add_argument("--workers", type=count, metavar="N", help="serve with so many supervised processes")
+    parser.add_argument("--broker", metavar="URL", help="publish to all processes by this Redis: redis://HOST:PORT")
     parser.add_argument("--reload", action="store_true", help="import the application again when a file changes")
 
 
@@ -86,13 +90,15 @@ def run(given: argparse.Namespace) -> int:
     folder = Path.cwd()
     sys.path.insert(0, str(folder))
     inherited = take_inheritance(os.environ)
-    if inherited is not None:
-        return run_worker(given.application, place["tls"], inherited)
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     try:
-        if given.workers is not None:
-            _check_workers(given)
-            return supervise(given.workers, place, say=say, die_by=die_by)
+        if inherited is None:
+            logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+            if given.workers is not None:
+                _check_workers(given)
+                return supervise(given.workers, place, say=say, die_by=die_by)
+        place["broker"] = make_broker(given.broker)
+        if inherited is not None:
+            return run_worker(given.application, place, inherited)
         watch = None
         if given.reload:
             watch = SourceWatch(folder)  # before the import: a change during it counts
@@ -101,13 +107,16 @@ def run(given: argparse.Namespace) -> int:
         trio.run(partial(Serving(given.application, folder, watch).run, application, place))
     except OSError as exc:
         raise UsageError(f"cannot listen: {exc}") from exc
+    except BrokerError as exc:
+        raise UsageError(f"the broker refuses this server: {exc}") from exc
     return 0
 
 
 def _check_workers(given: argparse.Namespace) -> None:
+    check_broker(given.broker)
     if given.reload:
         raise UsageError("--reload is for a single process: leave --workers out, or send SIGHUP to replace the workers")
-    if given.workers > 1:
+    if given.workers > 1 and given.broker is None:
         raise UsageError(
             f"--workers {given.workers} needs a broker, or publish would reach the sockets of one worker only: "
             "add --broker redis://..."

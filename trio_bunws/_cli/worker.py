@@ -23,11 +23,11 @@ from trio_bunws._cli.racing import until_first_ends
 from trio_bunws._serve import serve
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncIterator
 
     from trio_bunws._cli.application import Application
     from trio_bunws._cli.inheritance import Inheritance
+    from trio_bunws._cli.place import Place
     from trio_bunws._server import Server
 
 DRAIN: Final = 25.0
@@ -36,23 +36,25 @@ LAST_REQUESTS: Final = 0.5
 """Seconds in which connections that were accepted last may still ask something: their clients were told no better."""
 
 
-def run_worker(reference: str, tls: ssl.SSLContext | None, inherited: Inheritance) -> int:
-    """Import the application and serve it; return the exit code.
+def run_worker(reference: str, place: Place, inherited: Inheritance) -> int:
+    """Import the application and serve it, not at that place but with its certificate and broker; return the exit code.
 
     Raises:
         UsageError: if it cannot be imported.
+        BrokerError: if the broker refuses it.
     """
     logging.basicConfig(format=f"worker {inherited.number}: %(levelname)s %(name)s: %(message)s")
     end_with_supervisor(inherited.supervisor)  # before the import, which may hang
     application = load(reference)
-    trio.run(Worker(inherited).run, application, tls)
+    trio.run(Worker(inherited).run, application, place)
     return 0
 
 
 def end_with_supervisor(descriptor: int) -> None:
     """Have this process end when the other end of a descriptor is closed: as by SIGTERM, but killed if that hangs.
 
-    A thread, because the application may block the event loop, or never come to it.
+    A thread, because the application may block the event loop, or never come to it. Linux's own signal for this
+    (PR_SET_PDEATHSIG) comes when the *thread* ends that has started this process, which is one of trio's.
     """
 
     def watch() -> None:
@@ -71,14 +73,23 @@ class Worker:
         self._inherited: Final = inherited
         self._server: Server[Any] | None = None
 
-    async def run(self, application: Application, tls: ssl.SSLContext | None) -> None:
-        """Serve until a signal or the application ends it."""
+    async def run(self, application: Application, place: Place) -> None:
+        """Serve until a signal or the application ends it. Raises `BrokerError`."""
         fetch, websocket, error = application
         listeners = self._inherited.listeners()
         status: trio.TaskStatus[Server[Any]] = self
         with trio.open_signal_receiver(*ENDING) as signals:
             await until_first_ends(
-                partial(serve, fetch, websocket, error=error, listeners=listeners, tls=tls, task_status=status),
+                partial(
+                    serve,
+                    fetch,
+                    websocket,
+                    error=error,
+                    listeners=listeners,
+                    tls=place["tls"],
+                    broker=place.get("broker"),
+                    task_status=status,
+                ),
                 partial(self._obey, signals),
             )
 
