@@ -6,14 +6,18 @@ beside them. Pictures of the page are left in tests/output/ to be looked at.
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pytest
-from interop.chat import PATIENCE, ChatServer, running_server
+from interop.chat import PATIENCE, ChatServer, running_server, running_workers
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from redis_process import running_redis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,13 +73,20 @@ class Window:
         )
         self.page: Page = context.new_page()
         self.faults: list[str] = []
+        self.worker = -1  # the process of the server in which this member is
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on("console", lambda line: self.faults.append(line.text) if line.type == "error" else None)
+        self.page.on("websocket", lambda socket: socket.on("framereceived", self._heard))
         self.message = self.page.get_by_label("Message to the room")
         self.count = self.page.locator("#count")
         self.log = self.page.get_by_role("log")
         self.offline = self.page.locator("#offline")
         self.send = self.page.get_by_role("button", name="Send", exact=True)
+
+    def _heard(self, frame: str | bytes) -> None:
+        event = json.loads(frame)
+        if event["type"] == "welcome":
+            self.worker = event["id"] >> 32
 
     def enter(self, server: ChatServer, name: str, room: str = "lobby") -> None:
         self.page.goto(server.url)
@@ -280,3 +291,52 @@ def test_a_reader_who_scrolled_up_stays_there_and_is_told_of_what_is_new(browser
     expect(newer).to_be_hidden()
     ada.close()
     grace.close()
+
+
+@pytest.fixture(name="workers")
+def chat_on_two_workers() -> Iterator[ChatServer]:
+    with running_redis() as broker, running_workers(broker) as server:
+        yield server
+
+
+def test_two_pages_on_different_workers_are_in_one_room_and_survive_the_crash_of_one(
+    browser: Browser, workers: ChatServer
+) -> None:
+    ada, grace = Window(browser), Window(browser)
+    ada.enter(workers, "Ada")
+    expect(ada.count).to_have_text("Only you are here")
+    grace.enter(workers, "Grace")
+    while grace.worker == ada.worker:  # the kernel chooses, by the connection's port
+        grace.page.reload()
+        expect(grace.page.locator("#link-state")).to_have_text("Online")
+    ada.notices("Grace joined")
+    grace.say("Hello over there!")
+    ada.sees("Grace", "Hello over there!")
+    ada.say("Hello!")
+    grace.sees("Ada", "Hello!")
+    for window in ada, grace:
+        expect(window.count).to_have_text("2 people here")
+        expect(window.page.locator("#members")).to_contain_text("Ada")
+        expect(window.page.locator("#members")).to_contain_text("Grace")
+        expect(window.page.get_by_role("link", name="lobby, 2 people")).to_be_visible()
+
+    before = {ada.worker, grace.worker}
+    killed, other = workers.workers
+    os.kill(killed, signal.SIGKILL)
+    while {ada.worker, grace.worker} == before:  # one of them was there, and comes back in another
+        ada.page.wait_for_timeout(10)
+    for window in ada, grace:
+        expect(window.page.locator("#link-state")).to_have_text("Online")
+        expect(window.count).to_have_text("2 people here")
+        expect(window.page.locator("#members li")).to_have_count(2)
+    ada.say("Are you still there?")
+    grace.sees("Ada", "Are you still there?")
+    assert f"(process {killed}) died of SIGKILL; the next starts" in workers.complaints
+    assert other in workers.workers
+
+    ada.faults.clear()
+    grace.faults.clear()
+    grace.close()
+    ada.notices("Grace left")
+    expect(ada.count).to_have_text("Only you are here")
+    ada.close()

@@ -60,6 +60,8 @@ class Bot:
                 self.id = own
                 self.members = {member["id"]: member["name"] for member in members}
                 print(f"{self.name} is in {self.room}", flush=True)
+            case {"type": "here", "members": [*members]}:
+                self.members |= {member["id"]: member["name"] for member in members}
             case {"type": "joined", "id": int(who), "name": str(name)}:
                 self.members[who] = name
             case {"type": "left", "id": int(who)}:

@@ -1,26 +1,36 @@
 # python examples/chat/server.py [--host 127.0.0.1] [--port 3000] [--origin https://chat.example ...]
-"""A chat with names, rooms and a web page, served by one process.
+"""A chat with names, rooms and a web page, served by one process, or by several that share a Redis.
 
 This file holds the server and nothing of the page, which is the plain files in page/. Ctrl-C or SIGTERM ends it: it
 takes no more connections, sends what it has accepted, and closes with 1001; whoever does not read has two seconds.
+
+On two processes, in this folder, with a Redis there:
+
+    trio-bunws serve server:APP --workers 2 --broker redis://127.0.0.1:6379
+
+Rooms then are one, and so are the counts. But a process knows the names of its own members only, and hears nothing of
+what others publish: their sockets do. So one page of each other process has its server introduce who is there.
 
 The socket is at /chat. Every message is one JSON object, and its "type" says which. A client sends
 
     {"type": "join", "name": "Ada", "room": "lobby"}    enter a room, or change it; any name makes a room
     {"type": "say", "text": "Hello!"}                   to everyone in the room, oneself included
+    {"type": "here"}                                    tell a newcomer of another process who is in this one
     {"type": "ping"}                                    pages cannot see WebSocket pings; the answer is a "pong"
 
 and the server
 
-    {"type": "rooms", "rooms": {"lobby": 2, "garden": 0}}               members by room: at first, and at each change
-    {"type": "welcome", "id": 7, "name": "Ada", "room": "lobby", "members": [{"id": 7, "name": "Ada"}]}
+    {"type": "rooms", "rooms": {"lobby": 2, "attic": null}}     members by room: at first, and what changes; null: gone
+    {"type": "welcome", "id": 7, "name": "Ada", "room": "lobby", "count": 2, "members": [{"id": 7, "name": "Ada"}]}
     {"type": "joined", "id": 9, "name": "Grace", "count": 2}            to the others; count is the members now
+    {"type": "here", "members": [{"id": 7, "name": "Ada"}]}             some who are in the room, to all
     {"type": "left", "id": 9, "name": "Grace", "count": 1}
     {"type": "said", "id": 9, "name": "Grace", "text": "Hi", "at": 1789000000.5}    at: seconds since 1970
     {"type": "error", "about": "say", "message": "Join a room first."}  about: the type refused, or null
     {"type": "pong"}
 
-There are no accounts: two people may use one name, and their ids tell them apart. Nothing is stored. Only this page
+There are no accounts: two people may use one name, and their ids tell them apart; those of one process are the same
+divided by 2 ** 32. Nothing is stored. Only this page
 may open the socket, from where the server listens or an --origin (its name behind a proxy, say), and any program.
 """
 
@@ -29,6 +39,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import secrets
 import signal
 import time
 import unicodedata
@@ -43,11 +54,13 @@ from trio_bunws import Limits, Origins, Request, Response, Server, ServerWebSock
 
 ROOMS = ("lobby", "garden", "workshop")  # always shown; any other room lives as long as somebody is in it
 ROOMS_SHOWN = 50
+MEMBERS_SHOWN = 100
 MAX_NAME = 24  # characters, of people and of rooms
 MAX_TEXT = 1000  # characters of one message
 BURST = 20  # messages a client may send at once ...
 PACE = 0.25  # ... and the seconds it then waits for each further one
 
+IDS = itertools.count(secrets.randbelow(2**20) << 32)  # of this process, and still whole numbers to JavaScript
 BOARD = "rooms"  # the topic that everybody hears: which rooms there are, and how full
 PAGE = Path(__file__).with_name("page")
 HEADERS = {
@@ -62,7 +75,7 @@ class Member:
     """What the server knows of one socket: its `ws.data`."""
 
     server: Server[Member]
-    id: int = attrs.field(factory=itertools.count(1).__next__)
+    id: int = attrs.field(factory=IDS.__next__)
     name: str = ""
     room: str = ""  # "" until the first join
     paid_until: float = 0.0  # trio's clock: every message moves it on by PACE
@@ -95,23 +108,29 @@ def page_origins(server: Server[Member], elsewhere: tuple[str, ...]) -> Origins:
     return Origins(server.url.rstrip("/"), f"http://localhost:{server.port}", *elsewhere)
 
 
-def opened(ws: Socket) -> None:
+async def opened(ws: Socket) -> None:
     """Show the rooms to somebody who is at the door."""
+    server = ws.data.server
     ws.subscribe(BOARD)
-    tell(ws, type="rooms", rooms=rooms(ws.data.server))
+    here = {topic[5:]: server.subscriber_count(topic) for topic in server.topics() if topic.startswith("room/")}
+    fullest = sorted(here.keys() - {*ROOMS}, key=lambda room: (-here[room], room))[:ROOMS_SHOWN]
+    tell(ws, type="rooms", rooms=await counts(server, [*ROOMS, *fullest]))
 
 
-def message(ws: Socket, message: str | bytes) -> None:
+async def message(ws: Socket, message: str | bytes) -> None:
     """Do what a client asks, or say politely why not; whatever it sends, nobody else is disturbed."""
     about = None
     try:
         match parse(message):
             case {"type": "join" as about, "name": str(name), "room": str(room)}:
                 pay(ws.data)
-                join(ws, one_line("name", name), one_line("room name", room).lower())
+                await join(ws, one_line("name", name), one_line("room name", room).lower())
             case {"type": "say" as about, "text": str(text)}:
                 pay(ws.data)
                 say(ws, text)
+            case {"type": "here" as about}:
+                pay(ws.data)
+                introduce(ws)
             case {"type": "ping"}:
                 tell(ws, type="pong")
             case _:
@@ -120,33 +139,60 @@ def message(ws: Socket, message: str | bytes) -> None:
         tell(ws, type="error", about=about, message=str(refusal))
 
 
-def closed(ws: Socket, _code: int, _reason: str) -> None:
+async def closed(ws: Socket, _code: int, _reason: str) -> None:
     """Tell the room that somebody has gone."""
-    leave(ws)
+    await leave(ws)
 
 
-def join(ws: Socket, name: str, room: str) -> None:
+async def join(ws: Socket, name: str, room: str) -> None:
     """Enter a room, and so leave the one before."""
-    leave(ws)
+    await leave(ws)
     member, topic = ws.data, f"room/{room}"
     member.name, member.room = name, room
     ws.subscribe(topic)
-    here = [{"id": other.data.id, "name": other.data.name} for other in member.server.subscribers(topic)]
-    tell(ws, type="welcome", id=member.id, name=name, room=room, members=here)
-    ws.publish(topic, encode(type="joined", id=member.id, name=name, count=len(here)))
-    member.server.publish(BOARD, encode(type="rooms", rooms=rooms(member.server)))
+    count = await member.server.subscriber_count_everywhere(topic)
+    tell(ws, type="welcome", id=member.id, name=name, room=room, count=count, members=members(member.server, topic))
+    ws.publish(topic, encode(type="joined", id=member.id, name=name, count=count))
+    member.server.publish(BOARD, encode(type="rooms", rooms={room: count}))
 
 
-def leave(ws: Socket) -> None:
+async def leave(ws: Socket) -> None:
     """Leave the room, if in one; those who stay hear of it."""
-    member, topic = ws.data, f"room/{ws.data.room}"
-    if not member.room:
+    member, room, topic = ws.data, ws.data.room, f"room/{ws.data.room}"
+    if not room:
         return
     member.room = ""
     ws.unsubscribe(topic)  # a socket that closed has left its topics by itself
-    count = member.server.subscriber_count(topic)
+    count = await member.server.subscriber_count_everywhere(topic)
     member.server.publish(topic, encode(type="left", id=member.id, name=member.name, count=count))
-    member.server.publish(BOARD, encode(type="rooms", rooms=rooms(member.server)))
+    gone = count == 0 and room not in ROOMS
+    member.server.publish(BOARD, encode(type="rooms", rooms={room: None if gone else count}))
+
+
+def introduce(ws: Socket) -> None:
+    """Tell the room who is in it and in this process, for those who joined in another."""
+    member, topic = ws.data, f"room/{ws.data.room}"
+    if member.room:
+        member.server.publish(topic, encode(type="here", members=members(member.server, topic)))
+
+
+def members(server: Server[Member], topic: str) -> list[dict[str, object]]:
+    """List those of a room who are in this process; a page shows no more than a hundred."""
+    here = server.subscribers(topic)[-MEMBERS_SHOWN:]
+    return [{"id": other.data.id, "name": other.data.name} for other in here]
+
+
+async def counts(server: Server[Member], rooms: list[str]) -> dict[str, int]:
+    """Count the members of these rooms, in all processes."""
+    found = dict.fromkeys(rooms, 0)
+
+    async def count(room: str) -> None:
+        found[room] = await server.subscriber_count_everywhere(f"room/{room}")
+
+    async with trio.open_nursery() as nursery:
+        for room in rooms:
+            nursery.start_soon(count, room)
+    return found
 
 
 def say(ws: Socket, text: str) -> None:
@@ -157,13 +203,6 @@ def say(ws: Socket, text: str) -> None:
     text = clean("message", text, MAX_TEXT)
     said = encode(type="said", id=member.id, name=member.name, text=text, at=time.time())
     member.server.publish(f"room/{member.room}", said)
-
-
-def rooms(server: Server[Member]) -> dict[str, int]:
-    """Count the members by room: the usual rooms, then the fullest others. The topics are the only list of rooms."""
-    counts = {topic[5:]: server.subscriber_count(topic) for topic in server.topics() if topic.startswith("room/")}
-    usual = {room: counts.pop(room, 0) for room in ROOMS}
-    return usual | dict(sorted(counts.items(), key=lambda room: (-room[1], room[0]))[:ROOMS_SHOWN])
 
 
 def tell(ws: Socket, **event: object) -> None:
@@ -216,6 +255,9 @@ CHAT = WebSocketHandler[Member](
     close_on_backpressure_limit=True,  # the page comes back by itself, which is better than a room with holes
     idle_timeout=30,
 )
+
+
+APP = partial(fetch, ()), CHAT
 
 
 async def main(host: str, port: int, elsewhere: tuple[str, ...]) -> None:

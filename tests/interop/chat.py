@@ -30,13 +30,15 @@ HERE = Path(__file__).parent
 CHAT = HERE.parents[1] / "examples" / "chat"
 PATIENCE = 120.0  # seconds: far more than anything takes, also beside other work; only a failing test waits so long
 SERVER = [sys.executable, "-W", "error", str(CHAT / "server.py")]
+WORKERS = [sys.executable, "-W", "error", "-m", "trio_bunws", "serve", "server:APP", "--workers", "2"]
 Event: TypeAlias = dict[str, Any]
 
 
 class ChatServer:
     """A running examples/chat/server.py; see `running_server`."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, command: Sequence[str] = SERVER) -> None:
+        self._command = command
         self._arguments = arguments
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed by `discard`
         self.port = 0
@@ -44,13 +46,15 @@ class ChatServer:
 
     def start(self) -> None:
         """Start it, the second time on the same port, and wait until it listens."""
-        command = [*SERVER, "--port", str(self.port), *self._arguments]
+        command = [*self._command, "--port", str(self.port), *self._arguments]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # it imports what the tests import
-        self._process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=self._log, text=True)
+        self._process = subprocess.Popen(
+            command, cwd=CHAT, env=environment, stdout=subprocess.PIPE, stderr=self._log, text=True
+        )
         self._asked = False
         line = next_line(self._process)
         found = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
-        assert found, f"no address in {line!r}; {self._complaints()}"
+        assert found, f"no address in {line!r}; {self.complaints}"
         self.port = int(found[1])
 
     @property
@@ -63,10 +67,21 @@ class ChatServer:
         """Where the socket is."""
         return f"ws://127.0.0.1:{self.port}/chat"
 
+    @property
+    def workers(self) -> list[int]:
+        """Its processes, but for the one above them."""
+        threads = Path(f"/proc/{self._process.pid}/task").iterdir()
+        return [int(pid) for thread in threads for pid in (thread / "children").read_text().split()]
+
+    @property
+    def complaints(self) -> str:
+        """What it has logged."""
+        return Path(f"/proc/self/fd/{self._log.fileno()}").read_text()  # from its beginning, and moving nobody's place
+
     def kill(self) -> None:
         """End it as a crash would."""
         self._process.kill()
-        self._wait()
+        self.ended()
 
     @contextmanager
     def frozen(self) -> Generator[None]:
@@ -87,8 +102,8 @@ class ChatServer:
         if self._process.returncode is None:
             if not self._asked:
                 self.ask_to_stop()
-            assert self._wait() == 0, self._complaints()
-        assert not self._complaints()
+            assert self.ended() == 0, self.complaints
+        assert not self.complaints
 
     def discard(self) -> None:
         """Give everything back, whatever has happened."""
@@ -96,15 +111,12 @@ class ChatServer:
             self.kill()
         self._log.close()
 
-    def _wait(self) -> int:
+    def ended(self) -> int:
+        """Wait for its end; return the exit code."""
         code = self._process.wait(PATIENCE)
         if self._process.stdout is not None:
             self._process.stdout.close()
         return code
-
-    def _complaints(self) -> str:
-        self._log.seek(0)
-        return self._log.read()
 
 
 @contextmanager
@@ -114,6 +126,18 @@ def running_server(*arguments: str) -> Generator[ChatServer]:
     try:
         yield server
         server.stop()
+    finally:
+        server.discard()
+
+
+@contextmanager
+def running_workers(broker: str) -> Generator[ChatServer]:
+    """Run the chat on two processes for the block, and then demand that they end well; they may complain."""
+    server = ChatServer("--broker", broker, command=WORKERS)
+    try:
+        yield server
+        server.ask_to_stop()
+        assert server.ended() == 0, server.complaints
     finally:
         server.discard()
 
@@ -134,6 +158,7 @@ class Client:
     def __init__(self, process: trio.Process) -> None:
         self.process = process
         self._received = b""
+        self._rooms: dict[str, int | None] = {}
 
     async def join(self, name: str, room: str = "lobby") -> Event:
         """Enter a room and return the welcome."""
@@ -169,8 +194,8 @@ class Client:
 
     async def rooms_like(self, **counts: int) -> None:
         """Wait until the server has announced these counts."""
-        while (event := await self._event())["type"] != "rooms" or event["rooms"] != counts:
-            pass
+        while self._rooms != counts:
+            await self._event()
 
     async def hear_line(self) -> str:
         """Return the next text message, whatever it is."""
@@ -191,7 +216,11 @@ class Client:
         return code
 
     async def _event(self) -> Event:
-        return dict(json.loads(await self._line()))
+        event = dict(json.loads(await self._line()))
+        if event["type"] == "rooms":
+            self._rooms |= event["rooms"]
+            self._rooms = {room: count for room, count in self._rooms.items() if count is not None}
+        return event
 
     async def _line(self) -> str:
         assert self.process.stdout is not None

@@ -12,6 +12,7 @@ let me = null; // {id, name, room} while the server has us in a room
 let wanted = null; // {name, room} we want to be in, through any loss of the connection
 let shown = null; // the room whose messages are on the page
 let members = new Map(); // id -> name
+let count = 0; // of members; some may have no name yet
 let rooms = {}; // name -> members
 let pending = []; // our messages on their way, oldest first: the server answers each in order
 let unread = 0;
@@ -24,6 +25,7 @@ address.hash = "";
 
 const link = new Link(address, {
   opened() {
+    rooms = {};
     if (wanted) link.send({ type: "join", ...wanted });
     else link.settled();
   },
@@ -60,13 +62,20 @@ function showRetry() {
 
 function receive(event) {
   switch (event.type) {
-    case "rooms": rooms = event.rooms; showRooms(); break;
+    case "rooms": changedRooms(event.rooms); break;
     case "welcome": welcome(event); break;
-    case "joined": members.set(event.id, event.name); log.notice(event.name, " joined"); showMembers(event.count); break;
-    case "left": if (members.delete(event.id)) log.notice(event.name, " left"); showMembers(event.count); break;
+    case "joined": joined(event); break;
+    case "here": for (const member of event.members) members.set(member.id, member.name); showMembers(count); break;
+    case "left": left(event); break;
     case "said": said(event); break;
     case "error": refused(event); break;
   }
+}
+
+function changedRooms(counts) {
+  Object.assign(rooms, counts);
+  for (const name in rooms) if (rooms[name] === null) delete rooms[name];
+  showRooms();
 }
 
 function welcome(event) {
@@ -78,9 +87,35 @@ function welcome(event) {
   remember();
   enter(event.name, event.room);
   showLink();
-  showMembers(members.size);
+  showMembers(event.count);
   showRooms();
   log.notice("", back ? "You are back. What was said meanwhile is not shown." : `Welcome to ${event.room}.`);
+}
+
+function left(event) {
+  if (members.delete(event.id)) log.notice(event.name, " left");
+  forgetDead(event);
+  showMembers(event.count);
+}
+
+function joined(event) {
+  members.set(event.id, event.name);
+  forgetDead(event);
+  log.notice(event.name, " joined");
+  showMembers(event.count);
+  // Another process of the server does not know us: the first of each introduces all of its own.
+  const own = [...members.keys()].filter((id) => process(id) === process(me?.id));
+  if (process(event.id) !== process(me?.id) && me?.id === Math.min(...own)) link.send({ type: "here" });
+}
+
+// When a process of the server has died, nobody has told who left with it.
+function forgetDead({ id, count }) {
+  const alive = [process(me?.id), process(id)];
+  if (members.size > count) members = new Map([...members].filter(([id]) => alive.includes(process(id))));
+}
+
+function process(id) {
+  return Math.floor(id / 2 ** 32);
 }
 
 function say(text) {
@@ -114,6 +149,7 @@ function said(event) {
 
 function refused(event) {
   if (event.about === "say" && pending.length) return log.fail(pending.shift(), event.message, sendAgain);
+  if (event.about === "here") return;
   if (event.about !== "join" || me) log.notice("", event.message, "error");
   if (event.about !== "join") return;
   wanted = me && { name: me.name, room: me.room };
@@ -126,7 +162,8 @@ function refused(event) {
 
 // ---------------------------------------------------------------- rooms, members, what is unread
 
-function showMembers(count) {
+function showMembers(now) {
+  count = now;
   $("count").textContent = count === 1 ? "Only you are here" : `${count} people here`;
   $("members-title").textContent = `Here now · ${count}`;
   const named = [...members].sort(([a, x], [b, y]) => (b === me?.id) - (a === me?.id) || x.localeCompare(y)).slice(0, 100);
