@@ -358,6 +358,23 @@ async def test_a_poisoned_or_foreign_batch_is_counted_and_skipped_and_logged_onc
 # Counting
 
 
+async def test_nobody_is_asked_before_the_own_subscription_has_reached_the_broker() -> None:
+    # Else the broker would count the others only, and the own answer would do for one of theirs.
+    broker = FakeBroker()
+    async with running(broker) as (relay, _):
+        broker.room = trio.Event()
+        relay.topic_gained("a")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(relay.count_elsewhere, "a", 10)
+            await trio.testing.wait_all_tasks_blocked()
+            assert broker.subscriptions[1:] == [("subscribe", ["t:a"])]
+            assert broker.published == []
+            broker.room.set()
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(broker.published) == 1
+            nursery.cancel_scope.cancel()
+
+
 async def test_the_count_is_what_all_that_are_expected_answer(autojump_clock: MockClock) -> None:
     broker = FakeBroker()
     broker.expected = 3

@@ -84,6 +84,7 @@ class Relay:
         "_publishing",
         "_received",
         "_reconnects",
+        "_settled",
         "_skipped",
         "_skipping",
         "_subscribe_bell",
@@ -115,6 +116,9 @@ class Relay:
         self._changed: Final[set[str]] = set()
         """Channels that may be in one of these two and not in the other."""
         self._subscribe_bell: Final = Bell()
+        self._settled = trio.Event()
+        """Set while the broker knows of all that is wanted, as far as it can be told."""
+        self._settled.set()
         # Episodes, of which the log tells once
         self._connected = False
         self._was_away = False
@@ -167,6 +171,8 @@ class Relay:
 
     def _change(self, channel: str) -> None:
         self._changed.add(channel)
+        if self._settled.is_set():
+            self._settled = trio.Event()
         self._subscribe_bell.ring()
 
     async def count_elsewhere(self, topic: str, timeout: float) -> int:
@@ -178,6 +184,8 @@ class Relay:
         question = self._census.begin()
         try:
             with trio.move_on_after(timeout):
+                # Else the broker may count us without the own answer to come, or the other way round.
+                await self._settled.wait()
                 expected = await self._broker.receivers(channel)
                 self._send(Batch(channel, encode_question(self._node, question.number), 0))
                 if expected is not None:
@@ -314,3 +322,4 @@ class Relay:
                         await self._broker.unsubscribe(end)
                 except BrokerError as exc:
                     logger.warning("the broker did not change what this server is subscribed to: %s", exc)
+            self._settled.set()
