@@ -5,8 +5,10 @@ Only reading and running is here. What the code on a page must do is said by the
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
+from collections.abc import Coroutine
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -97,7 +99,7 @@ class Ran(NamedTuple):
 
 @contextmanager
 def ran(page: str, *numbers: int) -> Generator[Ran]:
-    """Run these blocks of a page (or all), in one namespace, and without their `trio.run`.
+    """Run these blocks of a page (or all), in one namespace, and without their `trio.run` (or `asyncio.run`).
 
     A block may import another one by the name of a file that the page gives to it in backticks; where that is on
     another page, a comment says so: `<!-- with other.md -->`.
@@ -106,7 +108,11 @@ def ran(page: str, *numbers: int) -> Generator[Ran]:
     text = text_of(page)
     files = dict.fromkeys(re.findall(r"`(\w+)\.py`", text), module)
     found = [block for block in blocks(page) if block.fragment is None]
-    with mock.patch.dict(sys.modules, files), mock.patch.object(trio, "run") as run_mock:
+    with (
+        mock.patch.dict(sys.modules, files),
+        mock.patch.object(trio, "run") as run_mock,
+        mock.patch.object(asyncio, "run", Coroutine.close),
+    ):
         for other in re.findall(r"^<!-- with (\S+) -->$", text, re.MULTILINE):
             for block in blocks(other):
                 run(other, block, vars(module))
