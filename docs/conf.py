@@ -41,4 +41,5 @@ autodoc_member_order = "bysource"
 autodoc_type_aliases = {"SendStatus": "SendStatus"}
 autodoc_class_signature = "mixed"
 add_module_names = False
+maximum_signature_line_length = 100
 python_use_unqualified_type_names = True
