@@ -193,7 +193,11 @@ async def test_what_may_heal_is_tried_again(
                 assert await echoed(ws, "x") == "x"
                 break
     assert len(place.attempts) > 2
-    assert "attempt 1 to connect failed: HandshakeError" in caplog.text
+    assert "attempt 1 to connect failed: HandshakeError: HTTP status " in caplog.text
+    assert [(vars(record)["attempt"], vars(record)["status"]) for record in caplog.records[:2]] == [
+        (1, status),
+        (2, status),
+    ]
 
 
 def test_a_101_that_is_no_answer_to_our_request_cannot_heal() -> None:

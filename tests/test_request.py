@@ -43,7 +43,12 @@ def test_the_request_line() -> None:
     request = get("/a?b")
     assert request.method == "GET"
     assert request.http_version == "1.1"
-    assert repr(request) == "<Request GET http://example.org:8080/a?b>"
+    assert repr(request) == "<Request GET http://example.org:8080/a>"
+
+
+def test_the_repr_shows_no_query_and_no_password() -> None:
+    assert repr(get("http://ada:hunter2@example.org/a?token=hunter2")) == "<Request GET http://example.org/a>"
+    assert repr(get("/a?token=hunter2&at=a@b")) == "<Request GET http://example.org:8080/a>"
 
 
 def test_the_url_has_the_scheme_of_the_connection_and_the_clients_host() -> None:

@@ -6,6 +6,7 @@ The rest of its life is `test_connection.py`'s.
 from __future__ import annotations
 
 import gc
+import logging
 import weakref
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -208,6 +209,17 @@ async def test_tasks_of_the_application_end_with_the_connection() -> None:
         with pytest.raises(ConnectionClosed):
             link.ws.start_soon(task, "two")
         nursery.cancel_scope.cancel()
+
+
+async def test_a_connections_beginning_and_end_are_told_to_who_debugs(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, "trio_bunws.websocket"):
+        async with trio.open_nursery() as nursery:
+            link = await Surroundings(nursery, WebSocketHandler()).open(Wire())
+            link.ws.terminate()
+            await link.over.wait()
+            nursery.cancel_scope.cancel()
+    assert [record.getMessage().partition(">: ")[2] for record in caplog.records] == ["upgraded", "closed with 1006"]
+    assert [vars(record).get("close_code") for record in caplog.records] == [None, 1006]
 
 
 async def test_what_is_no_function_is_refused_where_it_is_given() -> None:

@@ -193,7 +193,7 @@ def bad_error(_exc: Exception) -> NoReturn:
     ("on_error", "words"),
     [
         (bad_error, "RuntimeError: second"),
-        (lambda _exc: "no response", "error must return a Response for <Request GET http://a/a>, not 'no response'"),
+        (lambda _exc: "no response", "error must return a Response for <Request GET http://a/a>, not str"),
         (plain_error, "error must return a Response"),
     ],
 )

@@ -17,6 +17,7 @@ import trio
 from trio_bunws._close import CloseFrame, CloseInfo
 from trio_bunws._errors import ConnectionClosed
 from trio_bunws._lane import Inbox, Lane
+from trio_bunws._log_fields import of_request
 from trio_bunws._status import OPEN
 from trio_bunws._tasks import Role, TaskGroup
 from trio_bunws._topics import OVER
@@ -222,7 +223,7 @@ class Dispatcher(Generic[T]):
             else:
                 refuse_awaitable(result)
         except Exception:
-            logger.exception("the close handler failed")
+            logger.exception("the close handler failed", extra=of_request(self._ws.request, close_code=ending.code))
 
     async def report(self, exc: Exception) -> None:
         """Give an exception to the `error` handler; without one log it and close with 1011."""
@@ -233,7 +234,7 @@ class Dispatcher(Generic[T]):
         try:
             await cast("Awaitable[None]", calls.error(exc, self._ws))
         except Exception:
-            logger.exception("the error handler failed")
+            logger.exception("the error handler failed", extra=of_request(self._ws.request))
         except BaseExceptionGroup as group:
             raise without_failures(group) from None
 
@@ -356,7 +357,8 @@ class Dispatcher(Generic[T]):
         """Deal with an exception where nothing can be awaited."""
         calls = self._slot.calls
         if calls.error is None:
-            logger.error("a handler failed; closing the socket with 1011", exc_info=exc)
+            fields = of_request(self._ws.request, close_code=FAILED.code)
+            logger.error("a handler failed; closing the socket with 1011", exc_info=exc, extra=fields)
             self._close_failed()
         elif calls.error_async:
             # Only open and messages come here, and only when their task is idle.
@@ -365,7 +367,7 @@ class Dispatcher(Generic[T]):
             try:
                 refuse_awaitable(calls.error(exc, self._ws))
             except Exception:
-                logger.exception("the error handler failed")
+                logger.exception("the error handler failed", extra=of_request(self._ws.request))
 
     def _close_failed(self) -> None:
         self._ws._begin_close(CloseInfo(*FAILED, sent=FAILED, received=None))

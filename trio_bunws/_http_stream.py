@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from trio_bunws._headers import Headers
+from trio_bunws._log_fields import of_peer, of_request
 from trio_bunws._response import FileBody, Response
 from trio_bunws._wire.http import HttpError, HttpProtocol, error_response
 
@@ -233,7 +234,7 @@ class HttpStream:
                 await self._send_stream(request, response, body, close=close)
         except Exception as exc:
             if exc is not self.failure:
-                logger.exception("the response to %r failed", request)
+                logger.exception("the response to %r failed", request, extra=of_request(request))
             elif isinstance(exc, LOST):
                 raise
             if not self._begun:
@@ -250,7 +251,8 @@ class HttpStream:
                 while room >= 0 and not self._http.body_done:
                     room -= len(await self._read_chunk())
             except HttpError as exc:
-                logger.info("%s: unread body: %s", self._transport.remote, exc)
+                fields = of_peer(self._transport.remote, status=exc.status)
+                logger.info("%s: unread body: %s", fields["peer"], exc, extra=fields)
         return self._http.next_cycle()
 
     async def _send_bytes(self, request: Request, response: Response, body: bytes, *, close: bool) -> None:

@@ -117,7 +117,13 @@ class Reconnecting:
                 if is_final(exc):
                     raise
                 self._attempts += 1
-                logger.info("attempt %d to connect failed: %r", self._attempts, exc)
+                # Not its `repr`, which has the server's headers, nor its words, which may have a URL.
+                status = exc.status if isinstance(exc, HandshakeError) else None
+                words = exc if status is None else f"HTTP status {status}"
+                fields = {"attempt": self._attempts, "status": status}
+                logger.info(
+                    "attempt %d to connect failed: %s: %s", self._attempts, type(exc).__name__, words, extra=fields
+                )
             else:
                 self._opened_at = trio.current_time()
                 return ws

@@ -7,7 +7,8 @@ handshakes look at little, and 50,000 open sockets keep theirs. It does no I/O: 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+import re
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 from urllib.parse import parse_qsl, unquote
 
 from trio_bunws._headers import Headers, MultiDict
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from trio_bunws._wire.upgrade import Handshake
 
 T = TypeVar("T")
+USER: Final = re.compile("//[^/]*@")
 
 
 class Exchange(Protocol):
@@ -214,4 +216,6 @@ class Request:
             self._exchange.set_timeout(seconds)
 
     def __repr__(self) -> str:
-        return f"<Request {self.method} {self.url}>"
+        # Without what may be a secret (a query, a password), for this is what logs show.
+        where = USER.sub("//", self.url.partition("?")[0].partition("#")[0])
+        return f"<Request {self.method} {where}>"

@@ -22,6 +22,7 @@ from trio_bunws._dispatch import without_failures
 from trio_bunws._engine import Engine
 from trio_bunws._handlers import UNSET, HandlerSlot, WebSocketHandler, check_handlers
 from trio_bunws._listeners import listen_tcp, listen_unix, take_listeners
+from trio_bunws._log_fields import of_peer
 from trio_bunws._options import Limits, check_bool, check_int, check_timeout
 from trio_bunws._poller import Poller, make_poller
 from trio_bunws._relay import Relay
@@ -339,7 +340,8 @@ class Run(Generic[T]):
             transport.poll_with(self.poller)
         address = None if transport.remote is None else transport.remote.address
         if server._admission.is_full(address):
-            logger.warning("%s: refused, there are too many connections", address)
+            fields = of_peer(transport.remote)
+            logger.warning("%s: refused, there are too many connections", fields["peer"], extra=fields)
             server._engine.nursery.start_soon(self._refuse, transport)
             return
         server._admission.enter(address)
@@ -373,9 +375,11 @@ class Run(Generic[T]):
                     server._http[transport] = session.stop, scope
                 goes_on = await session.run()
         except trio.BrokenResourceError as exc:
-            logger.info("%s: TLS handshake failed: %s", address, exc)
+            fields = of_peer(transport.remote)
+            logger.info("%s: TLS handshake failed: %s", fields["peer"], exc, extra=fields)
         except Exception:
-            logger.exception("%s: the connection failed", address)
+            fields = of_peer(transport.remote)
+            logger.exception("%s: the connection failed", fields["peer"], extra=fields)
         except BaseExceptionGroup as group:
             raise without_failures(group) from None
         finally:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
@@ -12,6 +13,7 @@ from trio_bunws._app_tasks import run_started_task, run_task
 from trio_bunws._close import closed_error
 from trio_bunws._connection import Connection
 from trio_bunws._dispatch import NO_SESSION, Dispatcher
+from trio_bunws._log_fields import of_request
 from trio_bunws._options import check_callable
 from trio_bunws._status import ReadyState
 from trio_bunws._tasks import Role
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from trio_bunws._wire.compression import Agreement
 
 T = TypeVar("T")
+logger = logging.getLogger("trio_bunws.websocket")
 
 
 class ServerConnection(Connection[T, ServerWebSocket[T]]):
@@ -70,6 +73,8 @@ class ServerConnection(Connection[T, ServerWebSocket[T]]):
         )
         self._handlers = Dispatcher(self.ws, engine.slot, self._tasks, self.release)
         self._dispatcher = self._handlers
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("%r: upgraded", request, extra=of_request(request))
 
     def attend(self, response: bytes, trailing: bytes, context: Context) -> bool:
         """`begin` in the current context, which is `context`, and let the poller read; False: `run` is needed now."""
@@ -83,6 +88,11 @@ class ServerConnection(Connection[T, ServerWebSocket[T]]):
         if await super().run(response, trailing, begun=begun):
             return True
         self._rouse = None
+        if logger.isEnabledFor(logging.DEBUG):
+            ending = self.ws._ending
+            assert ending is not None  # it is over
+            fields = of_request(self.ws.request, close_code=ending.code)
+            logger.debug("%r: closed with %d", self.ws.request, ending.code, extra=fields)
         # Socket, connection and handlers know each other. Left to the garbage collector, a server whose clients come
         # and go would hold thousands of dead connections; so the rings are opened here. A session's messages may still
         # be read.

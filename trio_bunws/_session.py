@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, cast
 import trio
 
 from trio_bunws._http_stream import LOST, HttpStream
+from trio_bunws._log_fields import of_peer, of_request
 from trio_bunws._request import Request, Upgrade
 from trio_bunws._response import Response
 from trio_bunws._transport import LINGER_TIME
@@ -169,9 +170,11 @@ class Session(Generic[T]):
             if await self._serve():
                 return True
         except LOST as exc:
-            logger.debug("%s: connection lost: %s", self._transport.remote, exc)
+            fields = of_peer(self._transport.remote)
+            logger.debug("%s: connection lost: %s", fields["peer"], exc, extra=fields)
         except Exception:
-            logger.exception("%s: the connection failed", self._transport.remote)
+            fields = of_peer(self._transport.remote)
+            logger.exception("%s: the connection failed", fields["peer"], extra=fields)
         except BaseException:
             # Cancelled or interrupted: no lingering, and no `Cancelled` of the closing instead of what comes by here.
             self._transport.abort()
@@ -234,7 +237,8 @@ class Session(Generic[T]):
                     return outcome
                 again = outcome
         except HttpError as exc:
-            logger.info("%s: request refused: %s", self._transport.remote, exc)
+            fields = of_peer(self._transport.remote, status=exc.status)
+            logger.info("%s: request refused: %s", fields["peer"], exc, extra=fields)
             await stream.refuse(exc.status, exc.reason)
         finally:
             # Its buffers and scopes are of no use to a WebSocket.
@@ -249,7 +253,8 @@ class Session(Generic[T]):
         if request is None:
             handshake = check_handshake(head) if server._slot is not None else None
             if isinstance(handshake, Refusal):
-                logger.info("%s: handshake refused: %s", self._transport.remote, handshake.reason)
+                fields = of_peer(self._transport.remote, status=handshake.status)
+                logger.info("%s: handshake refused: %s", fields["peer"], handshake.reason, extra=fields)
                 await stream.refuse(*handshake)
                 return False
             request = self._make_request(stream, head, handshake)
@@ -266,7 +271,10 @@ class Session(Generic[T]):
             server._pending_requests -= 1
             request._finish()
         logger.warning(
-            "%r: no progress for %s s, aborted; server.timeout(request, seconds) allows more", request, stream.timeout
+            "%r: no progress for %s s, aborted; server.timeout(request, seconds) allows more",
+            request,
+            stream.timeout,
+            extra=of_request(request),
         )
         self._transport.abort()
         return False
@@ -297,9 +305,11 @@ class Session(Generic[T]):
         if isinstance(result, Response):
             return result
         if result is None:
-            logger.error("fetch returned None for %r without upgrading it: return a Response", request)
+            logger.error(
+                "fetch returned None for %r without upgrading it: return a Response", request, extra=of_request(request)
+            )
         else:
-            _log_type(f"fetch must return a Response or None for {request!r}", result)
+            _log_type("fetch must return a Response or None", request, result)
         return None
 
     async def _on_error(self, request: Request, exc: Exception) -> Response | None:
@@ -312,13 +322,13 @@ class Session(Generic[T]):
                 if is_async:
                     result = await cast("Awaitable[object]", result)
             except Exception:
-                logger.exception("the error handler failed for %r", request)
+                logger.exception("the error handler failed for %r", request, extra=of_request(request))
             else:
                 if isinstance(result, Response):
                     return result
                 if result is not None:
-                    _log_type(f"error must return a Response for {request!r}", result)
-        logger.error("fetch failed for %r", request, exc_info=exc)
+                    _log_type("error must return a Response", request, result)
+        logger.error("fetch failed for %r", request, exc_info=exc, extra=of_request(request))
         return None
 
 
@@ -334,9 +344,9 @@ def _without_fetch(request: Request) -> Response | None:
     return None
 
 
-def _log_type(demand: str, result: object) -> None:
+def _log_type(demand: str, request: Request, result: object) -> None:
     """Log a wrong result as the `TypeError` that it is."""
     if inspect.iscoroutine(result):
         result.close()  # else Python warns that it was never awaited
-    error = TypeError(f"{demand}, not {result!r}")
-    logger.error("%s", error, exc_info=error)
+    error = TypeError(f"{demand} for {request!r}, not {type(result).__name__}")
+    logger.error("%s", error, exc_info=error, extra=of_request(request))
