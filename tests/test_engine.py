@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import pytest
+import trio
 from engine_fakes import FakeSocket
 
 from trio_bunws._endpoint import SocketStatistics
@@ -24,16 +25,15 @@ from trio_bunws._wire.deflate import BACKEND
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import trio
-
     from trio_bunws._connection import Connection
 
 
 class FakeConnection:
     """What the engine asks of a connection."""
 
-    def __init__(self, socket: FakeSocket) -> None:
+    def __init__(self, socket: FakeSocket, *, held: bool = False) -> None:
         self.ws = socket.ws
+        self._held = trio.Event() if held else None
 
     @property
     def real(self) -> Connection[Any, Any]:
@@ -56,7 +56,9 @@ async def test_the_statistics_are_sums_over_past_and_present_sockets(nursery: tr
     engine = Engine(HandlerSlot(handler), Limits(), nursery)
     limits = Limits(max_topics_per_socket=1)
     quick, slow, stuck = (FakeSocket(handler, hub=engine.hub, limits=limits) for _ in range(3))
-    engine.connections.update(FakeConnection(fake).real for fake in (quick, slow, stuck))
+    engine.connections.update(FakeConnection(fake, held=fake is not quick).real for fake in (quick, slow, stuck))
+    stuck.ws.pause()
+    engine.hub.ticks, engine.hub.tick_seconds = 2, 0.5
     for fake in (quick, slow, stuck):
         fake.ws.subscribe("room")
     assert not quick.ws.subscribe("too many")
@@ -78,6 +80,10 @@ async def test_the_statistics_are_sums_over_past_and_present_sockets(nursery: tr
         bytes_out=2 * (2 + 3),
         drops=1,
         backpressured_sockets=2,
+        paused_sockets=1,
+        full_inboxes=1,
+        ticks=2,
+        tick_seconds=0.5,
         topics=1,
         refused_subscriptions=1,
         compression=BACKEND,

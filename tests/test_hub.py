@@ -250,6 +250,19 @@ async def test_what_a_socket_sends_is_written_by_the_next_tick_together_with_pub
         assert ann.kernel.writes == [b"12345", b"8"]
 
 
+async def test_a_tick_is_timed_from_its_first_publish_to_its_last_write() -> None:
+    hub = Hub()
+    member = Socket(hub, "room")
+    with mock.patch.object(_hub, "perf_counter", side_effect=[100.0, 100.25, 200.0, 200.5]):
+        async with running(hub):
+            for ticks, seconds in (1, 0.25), (2, 0.75):
+                hub.publish("room", binary_frame(b"one"), 3, None)
+                hub.publish("room", binary_frame(b"two"), 3, None)
+                await first_write(member)
+                await trio.testing.wait_all_tasks_blocked()
+                assert (hub.ticks, hub.tick_seconds) == (ticks, seconds)
+
+
 async def test_what_was_published_before_the_hub_runs_is_not_lost() -> None:
     hub = Hub()
     ann = Socket(hub, "room")

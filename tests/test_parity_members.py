@@ -479,6 +479,31 @@ async def test_statistics_tell_who_does_not_keep_up() -> None:
         assert (server.statistics().drops, server.statistics().backpressured_sockets) == (1, 0)
 
 
+async def test_statistics_tell_who_is_not_read() -> None:
+    sockets: list[Socket] = []
+    go_on = trio.Event()
+
+    async def message(ws: Socket, _message: object) -> None:
+        sockets.append(ws)
+        await go_on.wait()
+
+    def counts() -> tuple[int, int]:
+        statistics = server.statistics()
+        return statistics.paused_sockets, statistics.full_inboxes
+
+    async with open_pair(WebSocketHandler(message=message, max_inbox=1)) as (server, client):
+        for _ in range(3):
+            client.send("x")
+        await trio.testing.wait_all_tasks_blocked()
+        assert counts() == (0, 1)
+        sockets[0].pause()
+        assert counts() == (1, 0)
+        go_on.set()
+        sockets[0].resume()
+        await trio.testing.wait_all_tasks_blocked()
+        assert counts() == (0, 0)
+
+
 async def test_closed_tells_the_close_frames_of_both_sides() -> None:
     infos: list[CloseInfo] = []
 

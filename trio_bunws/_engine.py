@@ -76,6 +76,14 @@ class ServerStatistics:
     """Messages dropped because a receiver was over its backpressure limit."""
     backpressured_sockets: int
     """Sockets that have unsent bytes now."""
+    paused_sockets: int
+    """Sockets that the application has paused."""
+    full_inboxes: int
+    """Sockets that are not read now, because their inbox is full: the handler is slower than the peer."""
+    ticks: int
+    """Times that the hub has written what was published, or sent outside of handlers: once per scheduler tick."""
+    tick_seconds: float
+    """Seconds from the first publish or send of each such tick until all of it was written, added up."""
     topics: int
     """Topics that have a subscriber now."""
     refused_subscriptions: int
@@ -148,6 +156,10 @@ class Engine(Generic[T]):
             bytes_out=totals.bytes_out + sum(one.bytes_out for one in each),
             drops=totals.drops + sum(one.drops for one in each),
             backpressured_sockets=sum(ws._outbox.pressure > CLEAR for ws in sockets),
+            paused_sockets=sum(ws._paused for ws in sockets),
+            full_inboxes=sum(one._held is not None and not one.ws._paused for one in self.connections),
+            ticks=self.hub.ticks,
+            tick_seconds=self.hub.tick_seconds,
             topics=len(self.hub.topics),
             refused_subscriptions=self.hub.refused_subscriptions,
             compression=BACKEND,

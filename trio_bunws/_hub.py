@@ -8,6 +8,7 @@ does itself first applies the log, from that socket's cursor, to its own outbox 
 from __future__ import annotations
 
 from itertools import islice
+from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -62,8 +63,11 @@ class Hub:
         "_dirty",
         "_held",
         "_log",
+        "_rang_at",
         "_waiting",
         "refused_subscriptions",
+        "tick_seconds",
+        "ticks",
         "topics",
     )
 
@@ -75,9 +79,14 @@ class Hub:
         """Members that have a compressor."""
         self.refused_subscriptions: int = 0
         """Subscriptions refused because a socket had too many topics."""
+        self.ticks: int = 0
+        """How often `run` has delivered."""
+        self.tick_seconds: float = 0.0
+        """Seconds from the bell of each tick until all that it collected was written, added up."""
         self._awake = False
         self._held = False
         """`_awake` is set although nobody has rung."""
+        self._rang_at = 0.0
         self._bell, self._waiting = trio.open_memory_channel[None](1)
 
     # Publishing
@@ -252,13 +261,17 @@ class Hub:
 
     def _wake(self) -> None:
         self._awake = True
+        self._rang_at = perf_counter()
         self._bell.send_nowait(None)
 
     async def run(self) -> None:
         """Deliver what each tick collects, until cancelled. Lets other tasks run after 512 sockets or 1 ms."""
         async for _ in self._waiting:
             self._awake = False
+            rang_at = self._rang_at
             await self._tick()
+            self.ticks += 1
+            self.tick_seconds += perf_counter() - rang_at
 
     async def _tick(self) -> None:
         log = self._log
