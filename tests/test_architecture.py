@@ -104,6 +104,8 @@ ROWS = (
     ("_cli.connect_command", "_cli.serve_command", "_cli.bench_command"),
     ("_cli.command_line",),
     ("__main__",),
+    ("observability._metrics", "observability._tracing"),
+    ("observability",),
     ("testing._memory", "testing._raw_peer", "testing._check_broker"),
     ("testing._faults", "testing._pair"),
     ("testing",),

@@ -21,7 +21,7 @@ AUTODOC = re.compile(r"^\.\. auto(?:class|function|data|exception):: ([\w.]+)", 
 REFERENCE = [name for page in PAGES if page.startswith("reference/") for name in AUTODOC.findall(text_of(page))]
 PACKAGES = [
     importlib.import_module(name)
-    for name in ("trio_bunws", "trio_bunws.testing", "trio_bunws.brokers")
+    for name in ("trio_bunws", "trio_bunws.testing", "trio_bunws.brokers", "trio_bunws.observability")
     if importlib.util.find_spec(name) is not None
 ]
 

@@ -61,7 +61,7 @@ HANDED_OUT = {
     "SocketStatistics",
     "WebSocketOptions",
 }
-PUBLIC_SUBMODULES = {"brokers", "testing"}
+PUBLIC_SUBMODULES = {"brokers", "observability", "testing"}
 ALIASES = {"Compressor", "SendStatus"}
 OBJECTS = sorted((PROMISED | HANDED_OUT) - ALIASES)
 
@@ -128,5 +128,15 @@ def test_importing_the_package_imports_no_extras() -> None:
     run = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     loaded = set(run.stdout.split())
     assert "trio_bunws" in loaded
-    extras = {"trio_bunws.testing", "trio_bunws.brokers", "trio.testing", "pytest", "asyncio", "typing_extensions"}
+    extras = {
+        "trio_bunws.testing",
+        "trio_bunws.brokers",
+        "trio_bunws.observability",
+        "trio.testing",
+        "pytest",
+        "asyncio",
+        "typing_extensions",
+        "prometheus_client",
+        "opentelemetry",
+    }
     assert loaded & extras == set()

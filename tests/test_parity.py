@@ -19,6 +19,7 @@ from typing import NamedTuple
 import pytest
 
 import trio_bunws
+import trio_bunws.observability
 import trio_bunws.testing
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -95,6 +96,7 @@ def public_names() -> set[str]:
     """List every name that needs a row."""
     names = {f"serve({name}=)" for name in inspect.signature(trio_bunws.serve).parameters}
     names.update(f"testing.{name}" for name in exports(trio_bunws.testing))
+    names.update(f"observability.{name}" for name in exports(trio_bunws.observability))
     for name, thing in exports(trio_bunws).items():
         names.add(name)
         if not isinstance(thing, type):

@@ -340,8 +340,7 @@ class Run(Generic[T]):
             transport.poll_with(self.poller)
         address = None if transport.remote is None else transport.remote.address
         if server._admission.is_full(address):
-            fields = of_peer(transport.remote)
-            logger.warning("%s: refused, there are too many connections", fields["peer"], extra=fields)
+            logger.warning("%s: refused, there are too many connections", address, extra=of_peer(transport.remote))
             server._engine.nursery.start_soon(self._refuse, transport)
             return
         server._admission.enter(address)
@@ -375,11 +374,9 @@ class Run(Generic[T]):
                     server._http[transport] = session.stop, scope
                 goes_on = await session.run()
         except trio.BrokenResourceError as exc:
-            fields = of_peer(transport.remote)
-            logger.info("%s: TLS handshake failed: %s", fields["peer"], exc, extra=fields)
+            logger.info("%s: TLS handshake failed: %s", address, exc, extra=of_peer(transport.remote))
         except Exception:
-            fields = of_peer(transport.remote)
-            logger.exception("%s: the connection failed", fields["peer"], extra=fields)
+            logger.exception("%s: the connection failed", address, extra=of_peer(transport.remote))
         except BaseExceptionGroup as group:
             raise without_failures(group) from None
         finally:

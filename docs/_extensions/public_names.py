@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sphinx.environment import BuildEnvironment
 
 logger = logging.getLogger(__name__)
-PACKAGES: Final = ("trio_bunws", "trio_bunws.testing", "trio_bunws.brokers")
+PACKAGES: Final = ("trio_bunws", "trio_bunws.testing", "trio_bunws.brokers", "trio_bunws.observability")
 """Where public names are; one that does not exist has none."""
 CODE: Final = re.compile(r"(?<![`:\w])`([^`]+)`(?![`_])")
 """A docstring's `code`, which Sphinx would take for something else; not ``this``, and not :role:`this`."""
