@@ -36,7 +36,8 @@ def exports(package: str) -> dict[str, object]:
     if importlib.util.find_spec(package) is None:
         return {}
     module = importlib.import_module(package)
-    return {n: v for n, v in vars(module).items() if not n.startswith("_") and not isinstance(v, ModuleType)}
+    found = {name: getattr(module, name) for name in dir(module) if not name.startswith("_")}
+    return {name: thing for name, thing in found.items() if not isinstance(thing, ModuleType)}
 
 
 def members(thing: object) -> list[str]:

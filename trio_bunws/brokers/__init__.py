@@ -4,7 +4,7 @@
 is looked up when it is asked for, so that nothing else does.
 """
 
-from typing import TYPE_CHECKING
+import typing
 
 from trio_bunws._broker import (
     Batch as Batch,
@@ -14,7 +14,7 @@ from trio_bunws._broker import (
 )
 from trio_bunws.brokers._in_process import InProcessBroker as InProcessBroker
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from trio_bunws.brokers._redis import RedisBroker as RedisBroker
 
 for _public in list(globals().values()):
@@ -33,3 +33,7 @@ def __getattr__(name: str) -> object:
         raise ImportError("RedisBroker needs coredis: pip install 'trio-bunws[redis]'", name=exc.name) from exc
     RedisBroker.__module__ = __name__
     return RedisBroker
+
+
+def __dir__() -> list[str]:
+    return [*globals(), "RedisBroker"]
