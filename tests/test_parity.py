@@ -19,6 +19,7 @@ from typing import NamedTuple
 import pytest
 
 import trio_bunws
+import trio_bunws.brokers
 import trio_bunws.observability
 import trio_bunws.testing
 
@@ -89,13 +90,15 @@ def members(cls: type) -> dict[str, object]:
 
 
 def exports(module: ModuleType) -> dict[str, object]:
-    return {n: v for n, v in vars(module).items() if not n.startswith("_") and not isinstance(v, ModuleType)}
+    found = {name: getattr(module, name) for name in dir(module) if not name.startswith("_")}
+    return {name: thing for name, thing in found.items() if not isinstance(thing, ModuleType)}
 
 
 def public_names() -> set[str]:
     """List every name that needs a row."""
     names = {f"serve({name}=)" for name in inspect.signature(trio_bunws.serve).parameters}
     names.update(f"testing.{name}" for name in exports(trio_bunws.testing))
+    names.update(f"brokers.{name}" for name in exports(trio_bunws.brokers))
     names.update(f"observability.{name}" for name in exports(trio_bunws.observability))
     for name, thing in exports(trio_bunws).items():
         names.add(name)
