@@ -21,7 +21,7 @@ from trio_bunws._cli.command_line import parser
 if TYPE_CHECKING:
     from pathlib import Path
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 UNITS = ("chat.service", "chat.socket")
 COMMAND = "/srv/chat/.venv/bin/trio-bunws"
 

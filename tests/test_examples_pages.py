@@ -61,6 +61,9 @@ def picture(page: Page, name: str) -> None:
     page.screenshot(path=OUTPUT / f"{name}.png", full_page=True)
 
 
+MORE_DROPPED = "lost => document.getElementById('dropped').textContent.replaceAll(',', '') > lost"
+
+
 def test_one_sees_a_reader_of_the_ticker_become_slow_and_keep_up_again(browser: Browser) -> None:
     with (
         running_example("ticker") as port,
@@ -78,8 +81,10 @@ def test_one_sees_a_reader_of_the_ticker_become_slow_and_keep_up_again(browser: 
         expect(slow.locator("#dropped")).not_to_have_text("0")
         rows = fast.locator("tbody tr")
         expect(rows.first.locator("td").nth(1)).not_to_have_text("0")
-        expect(fast.locator("#dropped")).to_have_text("0")
         expect(fast.get_by_role("status")).to_have_text("Reader 2 keeps up")
+        # On a machine with other work it has been slow too, for a moment.
+        lost = int(fast.locator("#dropped").inner_text().replace(",", ""))
+        slow.wait_for_function(MORE_DROPPED, arg=lost)
         picture(slow, "ticker-phone-slow")
         picture(fast, "ticker-desktop")
         button.click()
