@@ -1,47 +1,68 @@
-"""The same frames to many sockets at once: what `Outbox.push_batch` and `flush` do for each, in one go.
+"""The same frames to many members at once: what delivering them to each by its outbox does, in one go.
 
-An outbox that has nothing before them, and writes to a kernel socket, gets them past its batch; every other goes the
-plain way. No order is kept between sockets, and none is decided here. Called by `_hub.py` with one share of a tick.
+Only those get them here for whom that is simple: everything is new to them, nothing is before it, and their outbox
+writes to a kernel socket. The others are left to the caller, `_hub.py`. No order is kept between sockets.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from trio_bunws._extension import send_all as c_send_all
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Collection
 
     from trio_bunws._outbox import Outbox
 
 
-def push_to_all(outboxes: list[Outbox], frames: bytes, count: int) -> None:
-    """Have each accept `count` joined messages whole, or drop them, and write its batch unless it is corked."""
+class Member(Protocol):
+    """Who is subscribed."""
+
+    _cursor: int
+    """Position in the log of the first publish that it has not been given; after the log's end if it has left."""
+    _outbox: Outbox
+
+
+M = TypeVar("M", bound=Member)
+
+
+def multicast(
+    members: Collection[M], frames: bytes, count: int, start: int, stop: int, *, apart: Collection[M]
+) -> list[M]:
+    """Write `count` joined messages, published from `start` to `stop`, to the members' sockets.
+
+    Returns who is to get them in another way, or only a part of them, such as those of `apart`; nothing was done there.
+    """
     size = len(frames)
+    left: list[M] = []
+    outboxes: list[Outbox] = []
     sockets: list[socket.socket] = []
-    idle: list[Outbox] = []
-    # Every line of this loop is paid for every subscriber of every publish.
-    for outbox in outboxes:
+    # Every line of this loop is paid for every subscriber of every publish: 0.2 us, or 0.4 with a cold cache.
+    for member in members:
+        outbox = member._outbox
         sock = outbox._socket
-        if sock is None or outbox._batch_bytes or outbox._blocked or outbox.corks:
-            push(outbox, frames, count)
+        if (
+            sock is None
+            or member._cursor > start
+            or outbox._batch_bytes
+            or outbox._blocked
+            or outbox.corks
+            or (apart and member in apart)
+        ):
+            left.append(member)
         else:
+            member._cursor = stop
             outbox.messages_out += count
             outbox.bytes_out += size
+            outboxes.append(outbox)
             sockets.append(sock)
-            idle.append(outbox)
     for index, taken in send_all(sockets, frames):
-        outbox = idle[index]
+        outbox = outboxes[index]
         outbox.bytes_out -= size - taken
         outbox.push_rest(memoryview(frames)[taken:])
-
-
-def push(outbox: Outbox, frames: bytes, count: int) -> None:
-    """Do it for one, the plain way."""
-    outbox.push_batch(frames, count)
-    if not outbox.corks:
-        outbox.flush()
+    return left
 
 
 def send_all(sockets: list[socket.socket], data: bytes) -> list[tuple[int, int]]:
