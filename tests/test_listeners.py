@@ -70,8 +70,9 @@ async def test_connections_are_accepted_as_they_come(nursery: trio.Nursery) -> N
 class FakeListening:
     """A listening socket with a script: what each `accept` does; at a `None` it would block, until the next wake."""
 
-    def __init__(self, *script: Exception | socket.socket | None) -> None:
+    def __init__(self, *script: Exception | socket.socket | None, family: int = socket.AF_UNIX) -> None:
         self.script = deque(script)
+        self.family = family
         self.accepts: list[int] = [0]
         """How many times it was asked, wake by wake."""
         self.read_end, self.write_end = socket.socketpair()
@@ -92,7 +93,7 @@ class FakeListening:
             case Exception() as exc:
                 raise exc
             case sock:
-                return sock, ("::1", 5, 0, 0) if sock.family == socket.AF_INET6 else ""
+                return sock, ("::1", 5, 0, 0) if self.family == socket.AF_INET6 else ""
 
     @property
     def real(self) -> socket.socket:
@@ -125,16 +126,8 @@ def ends(count: int) -> list[socket.socket]:
 
 
 async def test_an_ipv6_peer_has_an_address_of_that_family(autojump_clock: MockClock) -> None:
-    class Ipv6Socket(socket.socket):
-        """Says that it is one, as not every kernel has them."""
-
-        @property
-        def family(self) -> socket.AddressFamily:
-            return socket.AF_INET6
-
-    (end,) = ends(1)
-    with end:
-        (transport,) = await accept_all(FakeListening(Ipv6Socket(fileno=os.dup(end.fileno()))))
+    # Not every kernel has such sockets.
+    (transport,) = await accept_all(FakeListening(*ends(1), family=socket.AF_INET6))
     assert transport.remote == SocketAddress("::1", "IPv6", 5)
 
 

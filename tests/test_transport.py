@@ -192,7 +192,7 @@ async def test_a_closed_socket_says_so(sockets: Sockets) -> None:
 
 async def test_a_reset_by_the_peer_is_a_broken_connection() -> None:
     ours, peer = tcp_pair()
-    transport = own_socket(ours, None)
+    transport = own_socket(ours, None, ours.family)
     reset(peer)
     with pytest.raises(trio.BrokenResourceError, match="reset"):
         await transport.receive()
@@ -321,7 +321,7 @@ async def test_a_cancelled_closing_closes(sockets: Sockets) -> None:
 
 async def test_the_end_can_be_sent_to_a_peer_that_is_gone() -> None:
     ours, peer = tcp_pair()
-    transport = own_socket(ours, None)
+    transport = own_socket(ours, None, ours.family)
     reset(peer)
     await transport.send_eof()
     transport.abort()
@@ -348,7 +348,7 @@ async def test_a_socket_that_is_taken_over_knows_its_peer_if_that_has_an_address
         (one, "", None),
     ):
         sock.setblocking(True)
-        transport = own_socket(sock, address)
+        transport = own_socket(sock, address, sock.family)
         assert transport.remote == remote
         assert not sock.getblocking()
         transport.abort()

@@ -156,6 +156,7 @@ async def accept_sockets(listening: socket.socket, accepted: Callable[[SocketTra
     Takes what waits, at most `ACCEPTS_PER_WAKE` at a time. When descriptors or memory run out, or the kernel says what
     nobody expected, it pauses and goes on. Raises `OSError` if the socket does not listen any more.
     """
+    family = listening.family  # once: it is made a member of an enumeration, which takes as long as a system call
     while True:
         await trio.lowlevel.wait_readable(listening)
         for _ in range(ACCEPTS_PER_WAKE):
@@ -172,7 +173,7 @@ async def accept_sockets(listening: socket.socket, accepted: Callable[[SocketTra
                 logger.warning("cannot accept connections, trying again in %s s: %s", ACCEPT_PAUSE, exc)
                 await trio.sleep(ACCEPT_PAUSE)
                 break
-            accepted(own_socket(sock, address))
+            accepted(own_socket(sock, address, family))
 
 
 async def accept_streams(

@@ -162,7 +162,7 @@ def take_over(stream: trio.abc.Stream) -> Transport:
     if sock.family in INTERNET:
         # 0: as the system has it. trio's 16 KiB make the kernel refuse when it holds 0.15 MB, not 4 MB.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 0)
-    return own_socket(sock, _peer_name(sock))
+    return own_socket(sock, _peer_name(sock), sock.family)
 
 
 def _remote_of(stream: trio.abc.Stream) -> SocketAddress | None:

@@ -295,10 +295,9 @@ async def linger(receive: Callable[[], Awaitable[bytes | bytearray]]) -> None:
                 break
 
 
-def own_socket(sock: socket.socket, address: object) -> SocketTransport:
+def own_socket(sock: socket.socket, address: object, family: int) -> SocketTransport:
     """Make a transport of a connected kernel socket and its peer's address, as `accept` returns them."""
     sock.setblocking(False)
-    family = sock.family  # once: it is made a member of an enumeration, which takes as long as a system call
     if family in INTERNET:
         with suppress(OSError):  # the peer may be gone already
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
