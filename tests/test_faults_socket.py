@@ -13,7 +13,7 @@ import pytest
 import trio
 from faults import LIMITS, Watch, settled
 
-from trio_bunws import Server, open_server
+from trio_bunws import Request, Response, Server, open_server
 from trio_bunws.testing import RawPeer
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ class Faulty:
 
 def inject(server: Server[Any], method: str, number: int, after: int = 0) -> Faulty:
     """Make the server's only connection faulty."""
-    connections = [connection._transport for connection in server._engine.connections]
+    owners: list[Any] = [*server._engine.connections, *server._arrivals._deadlines]
     transport: SocketTransport
-    (transport,) = connections or server._http  # type: ignore[assignment]  # it is one, over TCP
+    (transport,) = [owner._transport for owner in owners] or server._http  # type: ignore[assignment]  # it is one, over TCP
     faulty = Faulty(transport._socket, method, number, after)
     for holder in (transport, transport._watch):
         object.__setattr__(holder, "_socket", faulty)
@@ -62,6 +62,11 @@ async def connect(server: Server[Any]) -> RawPeer:
     while server.statistics().connections != 1:
         await settled()
     return peer
+
+
+def plain_fetch(request: Request, server: Server[Any]) -> Response | None:
+    """Upgrade without a task."""
+    return None if server.upgrade(request) else Response("hello")
 
 
 async def send_quietly(peer: RawPeer, data: bytes) -> None:
@@ -147,9 +152,12 @@ async def test_an_error_of_a_send_to_one_subscriber_costs_the_others_nothing(num
 @pytest.mark.parametrize(
     "request_", [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", RawPeer.request()], ids=["request", "handshake"]
 )
-async def test_an_error_before_there_is_a_websocket_leaves_nothing(request_: bytes, method: str, number: int) -> None:
+@pytest.mark.parametrize("is_plain", [False, True], ids=["async", "plain"])
+async def test_an_error_before_there_is_a_websocket_leaves_nothing(
+    request_: bytes, method: str, number: int, is_plain: bool
+) -> None:
     watch = Watch()
-    async with open_server(watch.fetch, watch.handler(), port=0, limits=LIMITS) as server:
+    async with open_server(plain_fetch if is_plain else watch.fetch, watch.handler(), port=0, limits=LIMITS) as server:
         await settled()
         watch.begin()
         peer = await connect(server)
