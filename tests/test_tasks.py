@@ -183,3 +183,27 @@ async def test_what_cannot_be_started_is_not_waited_for() -> None:
         await tasks.start(Role.SERVICE, work.started)
     with trio.testing.assert_no_checkpoints():
         await tasks.join(*Role)
+
+
+async def test_the_end_of_all_gives_handlers_their_time_and_services_none(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        tasks = TaskGroup(nursery)
+        with trio.testing.assert_no_checkpoints():
+            await tasks.end(5)
+        handler, stuck, service = Work(), Work(), Work()
+        for role, work in ((Role.HANDLER, handler), (Role.HANDLER, stuck), (Role.SERVICE, service)):
+            tasks.start_soon(role, work)
+        await trio.testing.wait_all_tasks_blocked()
+        begin = trio.current_time()
+
+        async def release() -> None:
+            await trio.sleep(1)
+            handler.release.set()
+
+        nursery.start_soon(release)
+        await tasks.end(5)
+        assert trio.current_time() - begin == pytest.approx(5)
+        assert [(work.finished, work.cancelled) for work in (handler, stuck, service)] == [(1, 0), (0, 1), (0, 1)]
+    assert autojump_clock.autojump_threshold == 0

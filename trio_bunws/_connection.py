@@ -284,12 +284,7 @@ class Connection(Generic[T, E]):
         engine.sweeper.watch(self, None)
         try:
             self._end_input()
-            self._tasks.cancel(Role.SERVICE)
-            with trio.move_on_after(at_most):
-                await self._tasks.join(Role.HANDLER)
-            self._tasks.cancel(Role.HANDLER)
-            with trio.move_on_after(at_most):
-                await self._tasks.join(*Role)
+            await self._tasks.end(at_most)
             await self._dispatcher.closed(ending, at_most)
         finally:
             engine.connections.discard(self)

@@ -76,3 +76,17 @@ class TaskGroup:
             if self._changed is None:
                 self._changed = trio.Event()
             await self._changed.wait()
+
+    async def end(self, at_most: float) -> None:
+        """End all: services at once, handlers after so many seconds, and wait as long again for the cancelled ones.
+
+        A checkpoint only if there is a task.
+        """
+        if not self._scopes:  # as of most connections: the two scopes take 9 us
+            return
+        self.cancel(Role.SERVICE)
+        with trio.move_on_after(at_most):
+            await self.join(Role.HANDLER)
+        self.cancel(Role.HANDLER)
+        with trio.move_on_after(at_most):
+            await self.join(*Role)
