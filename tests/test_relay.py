@@ -375,6 +375,18 @@ async def test_nobody_is_asked_before_the_own_subscription_has_reached_the_broke
             nursery.cancel_scope.cancel()
 
 
+async def test_other_topics_that_come_and_go_hold_up_no_question() -> None:
+    broker = FakeBroker()
+    broker.expected = 0
+    async with running(broker) as (relay, _):
+        broker.room = trio.Event()
+        relay.topic_gained("busy")
+        await trio.testing.wait_all_tasks_blocked()
+        relay.topic_lost("busy")
+        with trio.fail_after(5):
+            assert await relay.count_elsewhere("a", 10) == 0
+
+
 async def test_the_count_is_what_all_that_are_expected_answer(autojump_clock: MockClock) -> None:
     broker = FakeBroker()
     broker.expected = 3

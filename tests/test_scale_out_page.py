@@ -24,6 +24,7 @@ def run(code: str, module: ModuleType) -> ModuleType:
 
 
 async def test_the_broker_on_the_page_keeps_the_contract() -> None:
+    assert {"Broker", "BrokerLink", "Batch"} <= set(re.findall(r"\w+", BROKER))
     page = run(BROKER + TEST, ModuleType("page"))
     await page.test_my_broker_keeps_the_contract()
     assert len(BROKER.splitlines()) < 50

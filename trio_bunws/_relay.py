@@ -70,6 +70,7 @@ class Relay:
         "_broker",
         "_census",
         "_changed",
+        "_changing",
         "_connected",
         "_control",
         "_idle",
@@ -84,11 +85,11 @@ class Relay:
         "_publishing",
         "_received",
         "_reconnects",
-        "_settled",
         "_skipped",
         "_skipping",
         "_subscribe_bell",
         "_subscribed",
+        "_told",
         "_wanted",
         "_was_away",
         "hub",
@@ -116,9 +117,10 @@ class Relay:
         self._changed: Final[set[str]] = set()
         """Channels that may be in one of these two and not in the other."""
         self._subscribe_bell: Final = Bell()
-        self._settled = trio.Event()
-        """Set while the broker knows of all that is wanted, as far as it can be told."""
-        self._settled.set()
+        self._changing: frozenset[str] = frozenset()
+        """Channels of which the broker is being told."""
+        self._told = trio.Event()
+        """Set, and made anew, when it has been told of some."""
         # Episodes, of which the log tells once
         self._connected = False
         self._was_away = False
@@ -171,8 +173,6 @@ class Relay:
 
     def _change(self, channel: str) -> None:
         self._changed.add(channel)
-        if self._settled.is_set():
-            self._settled = trio.Event()
         self._subscribe_bell.ring()
 
     async def count_elsewhere(self, topic: str, timeout: float) -> int:
@@ -185,7 +185,8 @@ class Relay:
         try:
             with trio.move_on_after(timeout):
                 # Else the broker may count us without the own answer to come, or the other way round.
-                await self._settled.wait()
+                while channel in self._changed or channel in self._changing:
+                    await self._told.wait()
                 expected = await self._broker.receivers(channel)
                 self._send(Batch(channel, encode_question(self._node, question.number), 0))
                 if expected is not None:
@@ -215,6 +216,7 @@ class Relay:
         self._lost_before = self._lost
         self._connected = True
         self._skipping = False
+        self._has_told()  # of all that `channels` has returned
         if self._changed:
             self._subscribe_bell.ring()
 
@@ -312,6 +314,7 @@ class Relay:
             while self._changed and self._connected:
                 begin = [c for c in self._changed if c in self._wanted and c not in self._subscribed]
                 end = [c for c in self._changed if c not in self._wanted and c in self._subscribed]
+                self._changing = frozenset(self._changed)
                 self._changed.clear()
                 self._subscribed.update(begin)
                 self._subscribed.difference_update(end)
@@ -322,4 +325,9 @@ class Relay:
                         await self._broker.unsubscribe(end)
                 except BrokerError as exc:
                     logger.warning("the broker did not change what this server is subscribed to: %s", exc)
-            self._settled.set()
+                self._has_told()
+
+    def _has_told(self) -> None:
+        self._changing = frozenset()
+        self._told.set()
+        self._told = trio.Event()
