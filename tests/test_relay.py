@@ -375,6 +375,15 @@ async def test_nobody_is_asked_before_the_own_subscription_has_reached_the_broke
             nursery.cancel_scope.cancel()
 
 
+async def test_many_changes_within_a_tick_are_told_in_one_go() -> None:
+    broker = FakeBroker()
+    async with running(broker) as (relay, _):
+        for topic in "abcd":
+            relay.topic_gained(topic)
+        await trio.testing.wait_all_tasks_blocked()
+        assert broker.subscriptions[1:] == [("subscribe", ["t:a", "t:b", "t:c", "t:d"])]
+
+
 async def test_other_topics_that_come_and_go_hold_up_no_question() -> None:
     broker = FakeBroker()
     broker.expected = 0
