@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 from interop.chat import PATIENCE, ChatServer, running_server, running_workers
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from redis_process import running_redis
+from redis_server import redis_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -295,7 +295,7 @@ def test_a_reader_who_scrolled_up_stays_there_and_is_told_of_what_is_new(browser
 
 @pytest.fixture(name="workers")
 def chat_on_two_workers() -> Iterator[ChatServer]:
-    with running_redis() as broker, running_workers(broker) as server:
+    with redis_server() as redis, running_workers(redis.url) as server:
         yield server
 
 
