@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 PAGES = ["howto/from-bun.md", "howto/from-websockets.md", "howto/from-trio-websocket.md", "howto/from-fastapi.md"]
 ADDRESS = re.compile(r"(?:port |127\.0\.0\.1:|localhost:)(\d+)")
 

@@ -75,7 +75,8 @@ async def test_the_program_serves_the_socket_that_it_was_given_and_ends_on_sigte
             ["bash", "-c", start], cwd=tmp_path, env=environment, pass_fds=[listening.fileno()]
         )
         try:
-            async with WebSocket(f"ws://127.0.0.1:{listening.getsockname()[1]}/") as client:
+            url = f"ws://127.0.0.1:{listening.getsockname()[1]}/"
+            async with WebSocket(url, open_timeout=PATIENCE) as client:
                 client.send("hello")
                 assert await client.receive() == "hello"
                 process.send_signal(signal.SIGTERM)
@@ -83,3 +84,5 @@ async def test_the_program_serves_the_socket_that_it_was_given_and_ends_on_sigte
             assert await process.wait() == 0
         finally:
             process.kill()
+            with trio.move_on_after(PATIENCE, shield=True):
+                await process.wait()

@@ -156,7 +156,7 @@ async def test_a_timeout_around_a_read_loses_no_message(autojump_clock: MockCloc
 async def test_sigterm_ends_the_server_of_the_page_within_its_grace() -> None:
     ports: list[int] = []
     ready = trio.Event()
-    with ran(CANCELLATION) as page, trio.fail_after(30):
+    with ran(CANCELLATION) as page, trio.fail_after(60):
 
         @asynccontextmanager
         async def watched(**options: Any) -> AsyncGenerator[Server]:
