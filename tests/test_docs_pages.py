@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from pages import ran
+from pages import ROOT, ran, text_of
 
 from trio_bunws import WebSocket, open_server, serve
 from trio_bunws.testing import MemoryListener
@@ -37,3 +38,9 @@ async def test_the_server_of_the_first_page_sends_back_what_it_gets(autojump_clo
             assert await client.receive() == "hello"
             client.send(b"\x00\xff")
             assert await client.receive() == b"\x00\xff"
+
+
+def test_every_example_is_on_the_page_of_examples() -> None:
+    shown = re.findall(r"^```\{literalinclude\} \.\./(\S+)$", text_of("examples.md"), re.MULTILINE)
+    servers = sorted((ROOT / "examples").glob("*.py"))
+    assert sorted(shown) == sorted([*(str(file.relative_to(ROOT)) for file in servers), "examples/chat/server.py"])
