@@ -136,6 +136,11 @@ def typing(session: nox.Session) -> None:
     """Check the types twice, and that every public name has one."""
     session.install("-e.", *groups("typing"))
     session.run("mypy", "--strict", "trio_bunws", "tests", "examples", "noxfile.py")
+    on_pages = Path(session.create_tmp()).resolve() / "pages"
+    shutil.rmtree(on_pages, ignore_errors=True)
+    on_pages.mkdir()
+    session.run("python", "tests/pages.py", str(on_pages))
+    session.run("mypy", "--strict", str(on_pages))
     session.run("pyright")
     session.run("pyright", "--verifytypes", "trio_bunws", "--ignoreexternal")
 

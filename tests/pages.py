@@ -1,6 +1,7 @@
 """The pages of docs/ as tests see them: their code blocks, and a page's blocks run one after the other.
 
-Only reading and running is here. What the code on a page must do is said by the tests of that page.
+Only reading and running is here; as a program it writes the code to a folder, for type checkers. What the code on a
+page must do is said by the tests of that page.
 """
 
 from __future__ import annotations
@@ -119,3 +120,21 @@ def ran(page: str, *numbers: int) -> Generator[Ran]:
         for block in [found[number] for number in numbers] or found:
             run(page, block, vars(module))
     yield Ran(vars(module), [call.args for call in run_mock.call_args_list])
+
+
+def write_programs(folder: Path) -> None:
+    """Write each page's code as files that a type checker can read; `nox -s typing` does."""
+    for page in pages():
+        name = re.sub(r"\W", "_", page.removesuffix(".md"))
+        sources = [block.source for block in blocks(page) if block.fragment is None]
+        # Tests import the application of another block, and need no types.
+        sources = [source for source in sources if "async def test_" not in source]
+        if page.startswith("howto/from-"):  # two programs that have nothing to do with each other
+            for number, source in enumerate(sources):
+                (folder / f"{name}_{number}.py").write_text(source, "utf-8")
+        elif sources:
+            (folder / f"page_{name}.py").write_text("\n".join(sources), "utf-8")
+
+
+if __name__ == "__main__":
+    write_programs(Path(sys.argv[1]))
