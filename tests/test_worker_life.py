@@ -52,6 +52,11 @@ async def where(process: Process) -> str:
     return "ws" + await process.line(r"Listening on http(://127\.0\.0\.1:\d+/) \(\d workers?\)")
 
 
+def connected(url: str) -> WebSocket:
+    """Make a client that waits for the next worker, however slow the machine is."""
+    return WebSocket(url, open_timeout=PATIENCE)
+
+
 async def pid_of(ws: WebSocket) -> int:
     ws.send("who?")
     return int(await ws.receive())
@@ -59,7 +64,7 @@ async def pid_of(ws: WebSocket) -> int:
 
 async def worker(url: str) -> int:
     """Connect; return the process that answers."""
-    async with WebSocket(url) as ws:
+    async with connected(url) as ws:
         return await pid_of(ws)
 
 
@@ -133,7 +138,7 @@ async def test_nobody_is_refused_while_two_workers_are_replaced(folder: Path) ->
 async def test_a_crash_and_an_application_that_cannot_be_imported_any_more_are_survived(folder: Path) -> None:
     async with started(folder, *SERVE) as process:
         url = await where(process)
-        async with WebSocket(url) as ws:
+        async with connected(url) as ws:
             first = await pid_of(ws)
             ws.send("die")
             await process.line(rf"worker 1 \(process {first}\) ended with exit code 3; the next starts")
@@ -144,7 +149,7 @@ async def test_a_crash_and_an_application_that_cannot_be_imported_any_more_are_s
         (folder / "app.py").write_text("def (")
         process.signal(signal.SIGHUP)
         await process.line("worker 1 could not be replaced; it goes on")
-        async with WebSocket(url) as ws:
+        async with connected(url) as ws:
             assert await pid_of(ws) == second
             process.signal(signal.SIGTERM)
             assert (await ws.closed()).received == (1001, "Server closed")
@@ -157,7 +162,7 @@ async def test_a_crash_and_an_application_that_cannot_be_imported_any_more_are_s
 async def test_workers_do_not_outlive_a_supervisor_that_is_killed(folder: Path) -> None:
     async with started(folder, *SERVE) as process:
         url = await where(process)
-        async with WebSocket(url) as ws:
+        async with connected(url) as ws:
             pid = await pid_of(ws)
             process.signal(signal.SIGKILL)
             assert (await ws.closed()).received == (1001, "Server closed")
@@ -166,7 +171,7 @@ async def test_workers_do_not_outlive_a_supervisor_that_is_killed(folder: Path) 
 
 async def test_a_second_signal_kills_workers_that_hang(folder: Path) -> None:
     async with started(folder, *SERVE) as process:
-        async with WebSocket(await where(process)) as ws:
+        async with connected(await where(process)) as ws:
             pid = await pid_of(ws)
             ws.send("hang")
             await process.line("hanging")
@@ -192,7 +197,7 @@ async def test_all_workers_listen_on_one_unix_socket(folder: Path) -> None:
     path = folder / "socket"
     async with started(folder, "serve", "app:handler", "--workers", "1", "--unix", str(path)) as process:
         await process.line(re.escape(f"Listening on unix://{path} (1 worker)"))
-        async with WebSocket(f"ws+unix://{path}:/") as ws:
+        async with connected(f"ws+unix://{path}:/") as ws:
             await pid_of(ws)
             process.signal(signal.SIGTERM)
             assert (await ws.closed()).code == 1001
@@ -216,7 +221,7 @@ async def test_ctrl_c_ends_all_in_good_order(
     persons.append(person)
     shown = await person.until("(1 worker)\n")
     (url,) = re.findall(r"http(://127\.0\.0\.1:\d+/)", shown)
-    async with WebSocket("ws" + url) as ws:
+    async with connected("ws" + url) as ws:
         pid = await pid_of(ws)
         person.type("\x03")
         assert (await ws.closed()).received == (1001, "Server closed")
