@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from terminals import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -93,7 +94,10 @@ class RedisServer:
 
     def ask(self, *command: str) -> str:
         """Run one command, and return the answer: its line, or the text that it announces."""
-        with socket.create_connection(("127.0.0.1", self.port), 5) as connection, connection.makefile("rb") as answers:
+        with (
+            socket.create_connection(("127.0.0.1", self.port), PATIENCE) as connection,
+            connection.makefile("rb") as answers,
+        ):
             words = [word.encode() for word in command]
             parts = [b"*%d\r\n" % len(words), *(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)]
             connection.sendall(b"".join(parts))
@@ -116,8 +120,8 @@ def redis_server(*options: str) -> Generator[RedisServer]:
             server.kill()
 
 
-async def until(condition: Callable[[], object], seconds: float = 20) -> None:
-    """Wait until something holds that nobody tells of; a test fails if that takes so long."""
-    with trio.fail_after(seconds):
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until something holds that nobody tells of."""
+    with trio.fail_after(PATIENCE):
         while not condition():  # noqa: ASYNC110 - another process, or what has no event
             await trio.sleep(0.002)

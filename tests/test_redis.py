@@ -110,7 +110,7 @@ async def test_a_redis_that_is_not_there_yet_is_waited_for_in_the_background() -
 
 async def test_a_redis_that_hangs_counts_as_away_until_it_goes_on() -> None:
     with redis_server() as server:
-        broker = RedisBroker(server.url, timeout=0.1)
+        broker = RedisBroker(server.url, timeout=0.5)
         async with running(broker, "a") as link:
             server.pause()
             batches = [Batch("a", b"1", 1), Batch("b", b"2", 1)]

@@ -11,6 +11,7 @@ import trio
 import trio.testing
 import trustme
 from redis_server import RedisServer, redis_server, until
+from terminals import PATIENCE
 
 from trio_bunws import BrokerError
 from trio_bunws.brokers._redis_connection import Connection, RefusedError, Turnstile
@@ -108,7 +109,7 @@ async def test_a_connection_that_is_lost_ends_its_nursery_and_whatever_waits() -
                     await connection.take_pushed(print)
                 ended.append("listen")
 
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + 20):
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + PATIENCE):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(block)
                     nursery.start_soon(listen)
@@ -122,7 +123,7 @@ async def test_a_connection_that_is_lost_ends_its_nursery_and_whatever_waits() -
 
 async def test_a_redis_that_hangs_is_found_out_by_its_silence() -> None:
     with redis_server() as server:
-        async with connected(server.url, timeout=0.05) as connection:
+        async with connected(server.url, timeout=0.5) as connection:
             await connection.ping()
             server.pause()
             with pytest.raises(BrokerError, match="does not answer"):
@@ -130,14 +131,14 @@ async def test_a_redis_that_hangs_is_found_out_by_its_silence() -> None:
 
 
 async def test_a_ping_whose_answer_is_late_while_other_things_come_is_no_sign_of_death(redis: RedisServer) -> None:
-    async with connected(redis.url, timeout=0.05) as connection, trio.open_nursery() as nursery:
+    async with connected(redis.url, timeout=0.5) as connection, trio.open_nursery() as nursery:
         got: list[list[Any]] = []
         nursery.start_soon(connection.take_pushed, got.append)
         await connection.change([(b"SUBSCRIBE", b"late")])
         # Redis answers nothing on this connection while it waits there for a key, but pushes what is published.
         nursery.start_soon(connection.request_all, [(b"BLPOP", b"late", b"0")], 10)
         await trio.testing.wait_all_tasks_blocked()
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE):
             async with trio.open_nursery() as pinging:
                 pinging.start_soon(connection.ping)
                 await trio.testing.wait_all_tasks_blocked()

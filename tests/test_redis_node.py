@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from redis_server import RedisServer, redis_server, until
+from terminals import PATIENCE
 
 from trio_bunws import BrokerError
 from trio_bunws.brokers._redis_node import CHANNELS, FLIGHT, Node, flights
@@ -92,7 +93,7 @@ async def test_an_answer_that_makes_no_sense_is_a_broker_error(redis: RedisServe
 
 async def test_a_publish_without_an_answer_has_fewer_answers_than_messages() -> None:
     with redis_server() as server:
-        async with opened(server, timeout=0.1) as node:
+        async with opened(server, timeout=0.5) as node:
             server.pause()
             answers, failure = await node.publish([(b"a", b"")])
             assert answers == []
@@ -102,11 +103,11 @@ async def test_a_publish_without_an_answer_has_fewer_answers_than_messages() -> 
 @pytest.mark.parametrize("in_flight", [False, True])
 async def test_a_silent_connection_is_asked_whether_it_lives(in_flight: bool) -> None:
     with redis_server() as server, pytest.RaisesGroup(pytest.RaisesExc(BrokerError, match="does not answer")):
-        async with opened(server, timeout=0.1, keepalive=0.02) as node:
+        async with opened(server, timeout=0.5, keepalive=0.02) as node:
             node._in_flight = in_flight  # then its answers will tell, and there is one ping less
             await until(lambda: re.search(r"cmdstat_ping:calls=[3-9]", server.ask("INFO", "commandstats")))
             server.pause()
-            with trio.fail_after(20):
+            with trio.fail_after(PATIENCE):
                 await trio.sleep_forever()
 
 
@@ -123,5 +124,5 @@ async def test_a_shard_that_says_that_a_subscription_is_over_was_moved() -> None
                 assert await node.receivers(b"a") == 1
                 await until(lambda: got == [(b"a", b"1")])
                 assert server.ask("CLUSTER", "DELSLOTSRANGE", "0", "16383") == "+OK"
-                with trio.fail_after(20):
+                with trio.fail_after(PATIENCE):
                     await trio.sleep_forever()

@@ -14,6 +14,7 @@ import pytest
 import trio
 from playground import Playground, playground
 from redis_server import RedisServer, redis_server, until
+from terminals import PATIENCE
 
 from trio_bunws import BrokerError, Limits, MessageDropped, MessageSent, WebSocketHandler, serve
 from trio_bunws.brokers import BrokerStatistics, RedisBroker
@@ -53,14 +54,14 @@ async def away(*places: Playground) -> None:
 
 async def open_subscribed(place: Playground, by: Playground) -> RawPeer:
     peer = await place.open()
-    with trio.fail_after(20):
+    with trio.fail_after(PATIENCE):
         while not await by.server.subscriber_count_everywhere("room"):  # noqa: ASYNC110 - Redis tells nobody
             await trio.lowlevel.checkpoint()
     return peer
 
 
 async def receive(peer: RawPeer, count: int) -> list[str]:
-    with trio.fail_after(20):
+    with trio.fail_after(PATIENCE):
         return [await peer.receive_text() for _ in range(count)]
 
 
@@ -113,13 +114,13 @@ async def test_a_restart_during_a_burst_loses_some_doubles_none_and_keeps_the_or
                 redis.restart()
             await connected(one, two)
             before = of(two).received
-            with trio.fail_after(20):
+            with trio.fail_after(PATIENCE):
                 await burst(before + 400)
             await until(lambda: of(one).published + of(one).lost == sent)
             last = sent = sent + 1
             one.server.publish("room", str(last))
             got = [0]
-            with trio.fail_after(20):
+            with trio.fail_after(PATIENCE):
                 while got[-1] != last:
                     got.append(int(await there.receive_text()))
             assert got == sorted(set(got))
@@ -132,7 +133,7 @@ async def test_a_restart_during_a_burst_loses_some_doubles_none_and_keeps_the_or
 async def test_a_redis_that_hangs_holds_up_nobody_and_what_waited_is_lost() -> None:
     with redis_server() as redis:
         async with AsyncExitStack() as stack:
-            one = await start(stack, redis, timeout=0.2)
+            one = await start(stack, redis, timeout=0.5)
             here = await one.open()
             redis.pause()
             for number in range(50):
