@@ -65,6 +65,28 @@ def test_the_redis_broker_is_of_this_module_too() -> None:
     assert trio_bunws.brokers.RedisBroker.__module__ == "trio_bunws.brokers"
 
 
+def test_the_redis_broker_is_among_the_names_that_are_listed() -> None:
+    assert "RedisBroker" in dir(trio_bunws.brokers)
+
+
+@pytest.mark.parametrize(
+    ("missing", "error", "said"),
+    [
+        ("coredis", ImportError, "RedisBroker needs coredis: pip install 'trio-bunws\\[redis\\]'"),
+        ("trio_bunws.brokers._redis", ModuleNotFoundError, "import of trio_bunws.brokers._redis halted"),
+    ],
+)
+def test_what_is_missing_is_told(
+    missing: str, error: type[ImportError], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith(("trio_bunws.brokers._redis", "coredis"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(error, match=said) as caught:
+        trio_bunws.brokers.RedisBroker  # noqa: B018  # what is tested
+    assert caught.type is error
+
+
 def test_another_module_that_is_missing_is_told_as_it_is() -> None:
     code = "import sys; sys.modules['bisect'] = None; from trio_bunws.brokers import RedisBroker"
     ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)

@@ -267,6 +267,7 @@ async def test_a_ready_made_tcp_listener_gives_the_address() -> None:
         ({"fetch": hello, "reuse_port": 1}, TypeError, "serve expects reuse_port to be a boolean"),
         ({"fetch": hello, "tls": True}, TypeError, "serve expects tls to be an ssl.SSLContext"),
         ({"fetch": hello, "limits": {}}, TypeError, "serve expects limits to be a Limits"),
+        ({"fetch": hello, "broker": "redis://x"}, TypeError, "serve expects broker to be a Broker"),
         ({"fetch": hello, "max_request_body_size": -1}, ValueError, "serve expects max_request_body_size"),
         ({"fetch": hello, "idle_timeout": -1}, ValueError, "serve expects idle_timeout"),
         ({"fetch": hello, "idle_timeout": None}, TypeError, "serve expects idle_timeout"),

@@ -7,6 +7,7 @@ subject.
 from __future__ import annotations
 
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -524,3 +525,24 @@ async def test_how_it_ends_is_how_the_socket_says_it_ended(nursery: trio.Nursery
     await link.peer.send_close(1001, "bye")
     info = await connection.ws.closed()
     assert info == CloseInfo(1001, "Server closed", cast("Any", (1001, "Server closed")), cast("Any", (1001, "bye")))
+
+
+async def test_the_count_everywhere_without_a_broker_is_the_count_here(nursery: trio.Nursery) -> None:
+    server = make(nursery, WebSocketHandler(open=lambda ws: cast("None", ws.subscribe("room"))))
+    Link(server, data=None)
+    await trio.testing.wait_all_tasks_blocked()
+    with trio.testing.assert_checkpoints():
+        assert await server.subscriber_count_everywhere("room") == 1
+    with pytest.raises(ValueError, match="timeout"):
+        await server.subscriber_count_everywhere("room", 0)
+
+
+async def test_the_count_everywhere_is_the_count_here_and_what_the_relay_counts(nursery: trio.Nursery) -> None:
+    class Elsewhere:
+        async def count_elsewhere(self, topic: str, timeout: float) -> int:
+            await trio.lowlevel.checkpoint()
+            return {("room", 2.0): 3}[topic, timeout]
+
+    server = make(nursery)
+    server._engine = SimpleNamespace(hub=server._engine.hub, relay=Elsewhere())  # type: ignore[misc, assignment]  # has both
+    assert await server.subscriber_count_everywhere("room", timeout=2.0) == 3
