@@ -169,8 +169,19 @@ def use(session: nox.Session, distribution: Path, implementation: str, env: dict
     empty = clean / "empty"
     empty.mkdir(exist_ok=True)
     with session.chdir(empty):
-        session.run(python, "-W", "error", "-c", SMOKE_TEST, implementation, external=True)
-        session.run(str(clean / "venv" / "bin" / "trio-bunws"), "--help", external=True, silent=True)
+        session.run(python, "-W", "error", "-c", SMOKE_TEST, implementation, external=True, env=env)
+        session.run(str(clean / "venv" / "bin" / "trio-bunws"), "--help", external=True, silent=True, env=env)
+
+
+@nox.session
+def changelog(session: nox.Session) -> None:
+    """Show what the next release will tell of `changes/`; with its version as argument, move that to CHANGELOG.md."""
+    session.install(*groups("changelog"))
+    if session.posargs:
+        (version,) = session.posargs
+        session.run("towncrier", "build", "--yes", "--version", version)
+    else:
+        session.run("towncrier", "build", "--draft", "--version", "unreleased")
 
 
 @nox.session
