@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -534,9 +535,8 @@ async def test_a_range_of_a_file(file: Path) -> None:
     assert data.endswith(b"\r\n\r\n234")
     again, data = await respond(Response.file(file), ranged("bytes=20-"))
     assert again
-    assert data == (
-        b"HTTP/1.1 416 Requested Range Not Satisfiable\r\nContent-Range: bytes */10\r\nContent-Length: 0\r\n\r\n"
-    )
+    phrase = HTTPStatus(416).phrase.encode()  # "Requested Range Not Satisfiable", without the first word since 3.13
+    assert data == b"HTTP/1.1 416 " + phrase + b"\r\nContent-Range: bytes */10\r\nContent-Length: 0\r\n\r\n"
 
 
 async def test_head_of_a_file(file: Path) -> None:
