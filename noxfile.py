@@ -11,6 +11,8 @@ import os
 import re
 import shutil
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 
 import nox
@@ -189,8 +191,39 @@ def build(session: nox.Session) -> None:
     session.run("python", "-m", "build", "--outdir", str(dist), silent=True, env=strict)
     (wheel,) = dist.glob("*.whl")
     (sdist,) = dist.glob("*.tar.gz")
+    session.run("twine", "check", "--strict", str(wheel), str(sdist))
+    look_into(session, wheel, sdist)
     use(session, wheel, "c")
     use(session, sdist, "python", {"CC": "/bin/false"})
+
+
+def look_into(session: nox.Session, wheel: Path, sdist: Path) -> None:
+    """Demand that the sdist has all that git has, the wheel all of the library, and neither what git ignores."""
+    if not Path(".git").exists() or shutil.which("git") is None:
+        session.warn("What was built is not compared with what is in git: either git or the repository is not here")
+        return
+    tracked = {name for name in git_files(session) if Path(name).exists()}
+    known = tracked | git_files(session, "--others", "--exclude-standard")
+    with tarfile.open(sdist) as opened:
+        packed = {member.name.partition("/")[2] for member in opened if not member.isdir()}
+    made = {name for name in packed if name in {"PKG-INFO", "setup.cfg"} or name.startswith("trio_bunws.egg-info/")}
+    differing = {"sdist": (tracked - packed) | (packed - made - known)}
+
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if ".dist-info/" not in name}
+    sources = {name for name in known if name.startswith("trio_bunws/_c/")}
+    library = {name for name in known - sources if name.startswith("trio_bunws/")}
+    differing["wheel"] = packed ^ (library | {"trio_bunws/_speed.abi3.so"})
+    for what, names in differing.items():
+        if names:
+            session.error(f"left out of the {what}, or in it by mistake (MANIFEST.in): {', '.join(sorted(names))}")
+
+
+def git_files(session: nox.Session, *which: str) -> set[str]:
+    """Return the names of the files that git has, or of ``which``."""
+    # In CI the files may be another user's, to whom git would not listen.
+    listing = ("git", "-c", "safe.directory=*", "ls-files", *which)
+    return set(str(session.run(*listing, external=True, silent=True)).splitlines())
 
 
 def use(session: nox.Session, distribution: Path, implementation: str, compiler: dict[str, str] | None = None) -> None:

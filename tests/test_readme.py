@@ -56,3 +56,12 @@ async def test_a_browser_is_told_what_to_connect_with(autojump_clock: MockClock)
 def test_there_are_exactly_two_commands_and_ci_runs_the_second() -> None:
     assert [line for line in README.splitlines() if "bin/nox" in line] == [f"{SETUP} -s chat", SETUP]
     assert f"command='{SETUP}'" in (ROOT / ".ci" / "run").read_text("utf-8")
+
+
+def test_every_folder_has_its_row() -> None:
+    table = README.partition("## Where things are")[2].partition("\n## ")[0]
+    told = set(re.findall(r"`([\w./]+)/`", table))
+    there = {path.parent.relative_to(ROOT) for path in (ROOT / "trio_bunws").glob("*/*.*") if path.suffix != ".pyc"}
+    assert len(there) > 5
+    assert {folder.as_posix() for folder in there} - told == set()
+    assert [folder for folder in sorted(told) if not (ROOT / folder).is_dir()] == []
