@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from contextvars import copy_context
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -272,7 +271,10 @@ class Link:
     def prepare(self, engine: Engine[Any]) -> None:
         """Make the connection so that it needs no task while it is polled; `resume` runs in one when it does."""
         request = Request(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        rouse = partial(engine.nursery.start_soon, self.resume)
+
+        def rouse() -> None:
+            engine.nursery.start_soon(self.resume)
+
         self.connection = ServerConnection(self.wire, engine, request, None, None, rouse=rouse)
 
     def attend(self, engine: Engine[Any], trailing: bytes = b"") -> bool:

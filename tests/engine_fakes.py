@@ -31,7 +31,7 @@ class FakeSink:
     """The writing half of a transport that tells at once what it took."""
 
     direct: ClassVar[bool] = True
-    kernel_socket: ClassVar[None] = None
+    kernel_socket: None = None
 
     def __init__(self) -> None:
         self.room: float = math.inf

@@ -61,7 +61,7 @@ async def test_the_metrics_are_mounted() -> None:
 
 async def test_the_traced_server_answers_as_it_would_untraced() -> None:
     with ran(PAGE, 2) as page:
-        async with playground(page.names["handler"], page.names["fetch"]) as ground:
+        async with playground(page.names["traced_handler"], page.names["traced_answer"]) as ground:
             peer = await ground.open()
             await peer.send_text("hello")
             assert await peer.receive_text() == "hello"

@@ -35,7 +35,7 @@ class Kernel:
     """A sink that takes `room` bytes in all."""
 
     direct: ClassVar[bool] = True
-    kernel_socket: ClassVar[None] = None
+    kernel_socket: None = None
 
     def __init__(self, room: float) -> None:
         self.room = room

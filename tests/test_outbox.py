@@ -26,7 +26,7 @@ class Kernel:
     """A sink that takes `room` bytes in all, like a socket whose peer does not read."""
 
     direct: ClassVar[bool] = True
-    kernel_socket: ClassVar[None] = None
+    kernel_socket: None = None
 
     def __init__(self, room: int = 0) -> None:
         self.room = room

@@ -61,7 +61,7 @@ async def open_subscribed(place: Playground, by: Playground) -> RawPeer:
 
 
 async def receive(peer: RawPeer, count: int) -> list[str]:
-    with trio.fail_after(PATIENCE):
+    with trio.fail_after(PATIENCE):  # noqa: ASYNC100  # the list has them
         return [await peer.receive_text() for _ in range(count)]
 
 

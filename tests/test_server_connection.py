@@ -30,7 +30,8 @@ class Attended:
 
     def __init__(self, nursery: trio.Nursery, **handlers: Any) -> None:
         self.log: list[object] = []
-        handler = WebSocketHandler(**{"message": self.message, "close": self.close, **handlers})
+        own: dict[str, Any] = {"message": self.message, "close": self.close}
+        handler: WebSocketHandler = WebSocketHandler(**(own | handlers))
         self.wire = PolledWire()
         self.link = Link(self.wire)
         self.surroundings = Surroundings(nursery, handler)
@@ -150,13 +151,15 @@ async def test_what_a_handler_raises_comes_out_of_the_task_after_the_close_handl
     def message(_ws: ServerWebSocket, _message: object) -> None:
         raise Stop
 
+    logs: list[list[object]] = []
     with pytest.raises(BaseExceptionGroup) as caught:  # noqa: PT012 - it is raised by the nursery
         async with trio.open_nursery() as inner:
             attended = Attended(inner, message=message)
+            logs.append(attended.log)
             assert attended.attend()
             await attended.sends(attended.link.peer.frame(1, b"x"))
     assert caught.value.split(Stop)[1] is None
-    assert attended.log == [(1006, "")]
+    assert logs == [[(1006, "")]]
     nursery.cancel_scope.cancel()
 
 

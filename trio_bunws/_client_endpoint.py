@@ -109,7 +109,7 @@ class Nowhere:
     """The transport and the tasks of a socket that never was open."""
 
     direct: ClassVar[bool] = True
-    kernel_socket: ClassVar[None] = None
+    kernel_socket: None = None
 
     def try_write(self, data: bytes | bytearray | memoryview) -> int:  # noqa: ARG002  # a closed socket writes nothing
         """Take nothing."""

@@ -135,7 +135,7 @@ class SocketTransport(Transport):
 
     __slots__ = ("_at_eof", "_closed", "_poller", "_socket", "_watch", "remote")
 
-    direct = True
+    direct: ClassVar[bool] = True
     tls = False
 
     def __init__(self, sock: socket.socket, remote: SocketAddress | None) -> None:
