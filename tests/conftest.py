@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -40,6 +41,10 @@ Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 PHASES = set(Phase) - {Phase.explain}
 settings.register_profile("steady", deadline=None, derandomize="CI" in os.environ, phases=PHASES)
 settings.load_profile("steady")
+
+# A shell's job in the background ignores Ctrl-C, and so would each program that a test starts and ends by it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PACKAGE = Path(__file__).resolve().parent.parent / "trio_bunws"
 # The files that are about one module each; tests/test_architecture.py demands one for every module.
