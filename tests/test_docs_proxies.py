@@ -236,15 +236,17 @@ async def test_the_servers_pings_keep_a_silent_client_connected(proxy: str) -> N
 
 
 async def test_without_them_the_proxy_ends_the_connection(proxy: str) -> None:
-    closes: list[int] = []
+    send, receive = trio.open_memory_channel[int](9)
 
     def closed(_ws: object, code: int, _reason: str) -> None:
-        closes.append(code)
+        send.send_nowait(code)
 
     never = proxied(proxy, patience(proxy, 1000), send_pings=False, close=closed)
     async with never as chat, await chat.open() as client:
         assert (await client.closed()).code == 1006
-    assert closes == [1006]
+        assert await receive.receive() == 1006  # HAProxy ends this side a moment later
+    with pytest.raises(trio.WouldBlock):
+        receive.receive_nowait()
 
 
 COUNTS = {"nginx": {"limit_conn per_client 50": "limit_conn per_client 2"}, "haproxy": {"gt 50": "gt 2"}}
