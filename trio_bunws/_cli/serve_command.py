@@ -41,10 +41,12 @@ if TYPE_CHECKING:
     from trio_bunws._server import Server
 
 DESCRIPTION: Final = "Serve an application: HTTP by its fetch function, WebSockets by its WebSocketHandler."
+NAMES: Final = (
+    f"APPLICATION is module or module:attribute, imported from the current folder first. It names {FORMS}. "
+    "A handler named alone comes without a fetch: ws.data is None."
+)
 EPILOG: Final = f"""\
-APPLICATION is module or module:attribute, imported from the current folder
-first. It names
-{textwrap.fill(FORMS, 79)}.
+{textwrap.fill(NAMES, 79)}
 
 The address is printed once it listens. SIGTERM or Ctrl-C ends it in good order:
 it stops listening, open sockets get what was accepted for them and Close 1001,
