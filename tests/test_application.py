@@ -89,6 +89,13 @@ def test_a_reference_names_what_is_served(reference: str, served: list[str]) -> 
         ("served.py/x", "expected module or module:attribute"),
         ("nowhere_to_be_found", "cannot import nowhere_to_be_found: ModuleNotFoundError: No module named"),
         ("served.sub", "cannot import served.sub: ModuleNotFoundError"),
+        (
+            "served.py",
+            (
+                "cannot import served.py: ModuleNotFoundError: No module named 'served.py'; "
+                "'served' is not a package; a module is named without .py: served"
+            ),
+        ),
         ("served:nothing", "served has no attribute 'nothing'"),
         ("served:parts.nothing", "served has no attribute 'parts.nothing'"),
         ("served:number", "served:number is int; expected a WebSocketHandler, a fetch function"),

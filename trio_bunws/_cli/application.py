@@ -87,7 +87,8 @@ def _import(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as exc:
-        raise UsageError(f"cannot import {name}: {_in_one_line(exc)}") from exc
+        hint = f"; a module is named without .py: {name[:-3]}" if name.endswith(".py") else ""
+        raise UsageError(f"cannot import {name}: {_in_one_line(exc)}{hint}") from exc
 
 
 def _in_one_line(exc: BaseException) -> str:
