@@ -260,7 +260,7 @@ def test_an_address_that_is_taken_is_wrong_usage() -> None:
         taken.listen()
         given = arguments("--port", str(taken.getsockname()[1]))
         given.application = "app:handler"
-        with pytest.raises(UsageError, match=r"^cannot listen: .*[Aa]ddress already in use"):
+        with pytest.raises(UsageError, match=r"^cannot listen on .*: [Aa]ddress already in use"):
             serve_command.run(given)
 
 

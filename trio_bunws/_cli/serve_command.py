@@ -108,7 +108,8 @@ def run(given: argparse.Namespace) -> int:
         application = load(given.application)
         trio.run(partial(Serving(given.application, folder, watch).run, application, place))
     except OSError as exc:
-        raise UsageError(f"cannot listen: {exc}") from exc
+        words = exc.strerror or str(exc)  # those of a listener say where it was
+        raise UsageError(words if words.startswith("cannot listen on ") else f"cannot listen: {exc}") from exc
     except BrokerError as exc:
         raise UsageError(f"the broker refuses this server: {exc}") from exc
     return 0
