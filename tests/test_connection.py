@@ -837,6 +837,32 @@ async def test_an_async_close_handler_has_at_most_close_timeout(
     assert autojump_clock.current_time() == 7
 
 
+async def test_the_close_handler_is_called_though_the_loop_was_held_for_all_the_time_that_the_end_may_take(
+    nursery: trio.Nursery, wire: Wire, mock_clock: trio.testing.MockClock
+) -> None:
+    log = Log()
+
+    async def holding() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            mock_clock.jump(1000)
+
+    async def lingering() -> None:
+        with trio.CancelScope(shield=True):
+            await log.gate.wait()
+
+    surroundings = Surroundings(nursery, WebSocketHandler(close=log.close), Limits(close_timeout=7))
+    link = await surroundings.open(wire)
+    link.ws.start_soon(lingering)
+    link.ws.start_soon(holding)
+    await settled()
+    link.ws.terminate()
+    await link.over.wait()
+    assert log == [(1006, "")]
+    log.gate.set()
+
+
 @pytest.mark.parametrize("stubborn", [False, True])
 async def test_a_cancelled_connection_still_calls_its_close_handler_with_time(
     nursery: trio.Nursery, wire: Wire, autojump_clock: trio.testing.MockClock, stubborn: bool

@@ -15,6 +15,7 @@ import pytest
 import trio
 import trio.testing
 import trustme
+from faults import count_tasks
 
 from trio_bunws import (
     Limits,
@@ -718,3 +719,27 @@ async def test_where_there_is_no_epoll_sockets_are_waited_for_by_trio(monkeypatc
         for message in ("one", "two"):
             ws.send(message)
             assert await ws.receive() == message
+
+
+async def test_a_socket_that_was_paused_has_no_task_any_more_when_all_is_handled() -> None:
+    messages: list[str | bytes] = []
+    sockets: list[ServerWebSocket] = []
+    handler: WebSocketHandler = WebSocketHandler(
+        open=sockets.append, message=lambda _ws, message: messages.append(message)
+    )
+    async with open_server(websocket=handler, port=0) as server:
+        tasks = count_tasks()
+        async with await trio.open_tcp_stream("127.0.0.1", server.port or 0) as stream:
+            peer = RawPeer(stream)
+            await peer.upgrade()
+            sockets[0].pause()
+            for message in ("first", "second"):
+                await peer.send_text(message)
+                await trio.testing.wait_all_tasks_blocked()
+            assert count_tasks() == tasks + 1  # which waits for the end of the pause
+            sockets[0].resume()
+            while len(messages) < 2:
+                await trio.testing.wait_all_tasks_blocked()
+            await trio.testing.wait_all_tasks_blocked()
+            assert messages == ["first", "second"]
+            assert count_tasks() == tasks

@@ -170,8 +170,7 @@ class Connection(Generic[T, E]):
     def _digest(self) -> Callable[[], Awaitable[None]] | None:
         """Handle what was fed; what that sends waits for `flush`. Return what to wait for before the rest, if any."""
         ws = self.ws
-        outbox = ws._outbox
-        dispatcher = self._dispatcher
+        outbox, dispatcher = ws._outbox, self._dispatcher
         events = self._codec.events()
         until = self._heard + TURN  # since it was read: the clock takes 0.15 us
         handled, look_at = 0, EVENTS_PER_LOOK
@@ -278,14 +277,15 @@ class Connection(Generic[T, E]):
 
     async def _finish(self, at_most: float) -> None:
         """Whatever happened: end tasks and handlers, and call the close handler."""
-        engine = self._engine
-        ws = self.ws
+        engine, ws = self._engine, self.ws
         ending = ws._end()
         engine.sweeper.watch(self, None)
         try:
             self._end_input()
-            await self._tasks.end(at_most)
-            await self._dispatcher.closed(ending, at_most)
+            try:
+                await self._tasks.end(at_most)
+            finally:  # also if the loop was held for so long that all of the time for this is over
+                await self._dispatcher.closed(ending, at_most)  # noqa: ASYNC102  # `run` shields it
         finally:
             engine.connections.discard(self)
             engine.totals.add(ws.statistics())

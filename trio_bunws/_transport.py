@@ -67,6 +67,8 @@ class Transport(ABC):
     async def pump(self, reader: Reader) -> bool:
         """Hand `reader` what arrives, until it refuses more (True) or the stream has ended (False).
 
+        True also now and then in between.
+
         A checkpoint. Raises as `receive` does, and what the reader raises.
         """
         while True:
@@ -181,7 +183,8 @@ class SocketTransport(Transport):
                 return True
             data = self._read()
             if data:
-                if not feed(reader, data):
+                # Also when nothing more is there: the reader may not need its task any more.
+                if not feed(reader, data) or (self._watch is not None and not self._watch.ready):
                     return True
             elif data is not None:
                 return False
