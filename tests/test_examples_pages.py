@@ -10,28 +10,17 @@ import urllib.request
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
-import pytest
-from interop.chat import PATIENCE
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from running_examples import running_example
-from test_chat_browser import CHROMIUM, DESKTOP, FLAGS, OUTPUT, PHONE
+from test_chat_browser import DESKTOP, OUTPUT, PHONE, chromium
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator
     from pathlib import Path
 
+__all__ = ["chromium"]  # the fixture `browser`
+
 TOKEN = "a token that only programs know"
-
-
-@pytest.fixture(name="browser", scope="module")
-def chromium() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        expect.set_options(timeout=PATIENCE * 1000)
-        yield browser
-        browser.close()
 
 
 @contextmanager
