@@ -112,7 +112,8 @@ async def test_a_restart_during_a_burst_loses_some_doubles_none_and_keeps_the_or
                 nursery.start_soon(burst, 400)
                 await until(lambda: of(two).received > 100)
                 redis.restart()
-            await connected(one, two)
+            # Not just connected: as long as they have not noticed, they are that still, with much of before to read.
+            await until(lambda: of(one).reconnects == of(two).reconnects == 1)
             before = of(two).received
             with trio.fail_after(PATIENCE):
                 await burst(before + 400)
