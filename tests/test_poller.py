@@ -365,6 +365,38 @@ async def test_others_run_after_a_millisecond_of_reading(pairs: Pairs, mock_cloc
         assert sorted(turns) == [[f"{name}:x", f"{name} flushed"] for name in "abc"]
 
 
+async def test_what_was_held_is_settled_also_when_a_flush_fails(pairs: Pairs) -> None:
+    class Failing(Reader):
+        def flush(self) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        async with running(pairs) as nursery:
+            pair = pairs.new()
+            await wait(nursery, pair, Failing("a", pairs.log))
+            pair.peer.send(b"x")
+            await wait_all_tasks_blocked()
+    assert caught.group_contains(KeyboardInterrupt)
+    assert (pairs.holding.holds, pairs.holding.turns[-1]) == (False, (0, 1))
+    assert pairs.poller.served == []
+
+
+async def test_what_was_held_is_settled_also_when_no_task_can_be_started(pairs: Pairs) -> None:
+    def fail() -> None:
+        raise RuntimeError("the nursery is closed")
+
+    with pytest.raises(ExceptionGroup) as caught:
+        async with running(pairs):
+            pair = pairs.new()
+            reader = Reader("a", pairs.log, lambda _: False)
+            assert pair.watch.attend(reader, copy_context(), fail)
+            pair.peer.send(b"x")
+            await wait_all_tasks_blocked()
+    assert caught.group_contains(RuntimeError)
+    # What was read before has its answer.
+    assert (pairs.holding.holds, pairs.log) == (False, ["a:x", "a flushed"])
+
+
 async def test_a_cancelled_wait_gets_nothing_any_more_and_loses_nothing(pairs: Pairs) -> None:
     async with running(pairs) as nursery:
         pair = pairs.new()

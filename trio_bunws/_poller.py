@@ -15,7 +15,7 @@ import trio
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextvars import Context
 
 READ_SIZE: Final = 124 * 1024
@@ -109,20 +109,16 @@ class Poller:
 
     async def _turn(self) -> None:
         """Read what is ready, and what becomes ready meanwhile: the more at a time, the fewer writes."""
-        began = trio.current_time()
-        self._deliverer.hold()
+        ready = self._all_ready()
+        while self._serve(ready):
+            await trio.lowlevel.checkpoint()
+
+    def _all_ready(self) -> Iterator[Watch]:
+        """Look again and again, until no socket is ready any more, or one has more than a read takes."""
         while ready := self._ready():
-            for watch in ready:
-                if watch.serve(self):
-                    self._more.append(watch)
-                if trio.current_time() - began >= TURN:
-                    self._flush()
-                    await trio.lowlevel.checkpoint()
-                    began = trio.current_time()
-                    self._deliverer.hold()
+            yield from ready
             if self._more:
-                break
-        self._flush()
+                return
 
     def _ready(self) -> dict[Watch, None]:
         # The watches at once: a descriptor may get another meaning while other tasks run.
@@ -134,12 +130,28 @@ class Poller:
             ready[watch] = None
         return ready
 
+    def _serve(self, ready: Iterator[Watch]) -> bool:
+        """Serve sockets until there are none, or (True) until others are to have their turn."""
+        until = trio.current_time() + TURN
+        self._deliverer.hold()
+        try:
+            for watch in ready:
+                if watch.serve(self):
+                    self._more.append(watch)
+                if trio.current_time() >= until:
+                    return True
+            return False
+        finally:
+            self._flush()
+
     def _flush(self) -> None:
         """Write the answers to all that was read, after the last of it: their peers have slept long enough by then."""
-        for reader in self.served:
-            reader.flush()
-        self.served.clear()
-        self._deliverer.settle()
+        try:
+            for reader in self.served:
+                reader.flush()
+        finally:
+            self.served.clear()
+            self._deliverer.settle()
 
 
 def make_poller(deliverer: Deliverer) -> Poller | None:
