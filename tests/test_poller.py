@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 import trio
+from kernel_pairs import tcp_pair
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_bunws._poller import READ_SIZE, TURN, Poller, make_poller
@@ -65,8 +66,8 @@ class Holding:
 class Pair:
     """A socket that a poller watches, and its peer."""
 
-    def __init__(self, poller: Poller) -> None:
-        self.socket, self.peer = socket.socketpair()
+    def __init__(self, poller: Poller, ends: tuple[socket.socket, socket.socket]) -> None:
+        self.socket, self.peer = ends
         self.socket.setblocking(False)
         self.peer.setblocking(False)
         self.watch = poller.watch(self.socket)
@@ -87,8 +88,8 @@ class Pairs:
         self.pairs: list[Pair] = []
         self.scope = trio.CancelScope()
 
-    def new(self) -> Pair:
-        pair = Pair(self.poller)
+    def new(self, ends: tuple[socket.socket, socket.socket] | None = None) -> Pair:
+        pair = Pair(self.poller, ends or socket.socketpair())
         self.pairs.append(pair)
         return pair
 
@@ -335,6 +336,26 @@ async def test_a_flood_is_read_once_a_turn_so_that_others_have_theirs(pairs: Pai
         assert reads[0] == f"a:{READ_SIZE}"
         assert sorted(reads[1:3]) == [f"a:{READ_SIZE}", "b:y"]
         assert reads[3:] == ["a:rest"]
+
+
+async def test_what_follows_urgent_data_is_handed_over_without_waiting_for_more(pairs: Pairs) -> None:
+    done = trio.Event()
+
+    def note(_: bytes) -> bool:
+        if "a:after" in pairs.log:
+            done.set()
+        return True
+
+    async with running(pairs) as nursery:
+        pair = pairs.new(tcp_pair())
+        waiting = await wait(nursery, pair, Reader("a", pairs.log, note))
+        pair.peer.send(b"before")
+        pair.peer.send(b"!", socket.MSG_OOB)
+        pair.peer.send(b"after")
+        with trio.fail_after(10):
+            await done.wait()
+        assert [entry for entry in pairs.log if "flushed" not in entry] == ["a:before", "a:after"]
+        assert (waiting.outcome, pair.watch.ended) == (None, False)
 
 
 async def test_others_run_after_a_millisecond_of_reading(pairs: Pairs, mock_clock: MockClock) -> None:

@@ -484,6 +484,18 @@ async def test_a_polled_socket_is_waited_for_again_if_there_is_nothing_after_all
     assert await sockets.transport.receive() == b"two"
 
 
+async def test_a_polled_socket_receives_what_follows_urgent_data_without_waiting_for_more(poller: Poller) -> None:
+    ours, peer = tcp_pair()
+    transport = own_socket(ours, None, ours.family)
+    transport.poll_with(poller)
+    with peer, trio.fail_after(10):
+        peer.send(b"before")
+        peer.send(b"!", socket.MSG_OOB)
+        peer.send(b"after")
+        assert [await transport.receive(), await transport.receive()] == [b"before", b"after"]
+    transport.abort()
+
+
 async def test_a_polled_socket_that_becomes_a_stream_is_polled_no_more(sockets: Sockets, poller: Poller) -> None:
     sockets.transport.poll_with(poller)
     sockets.peer.send(b"one")

@@ -74,7 +74,7 @@ class Poller:
         if self._epoll.closed:
             return Watch(None, sock)
         try:
-            self._epoll.register(sock, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
+            self._epoll.register(sock, select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLET)
         except OSError:  # out of memory, say, or of watches: trio will say so, to the one connection
             return Watch(None, sock)
         watch = self._watches[sock.fileno()] = Watch(self, sock)
@@ -126,7 +126,9 @@ class Poller:
         for fd, flags in self._epoll.poll(0, EVENTS_PER_WAKE):
             watch = self._watches[fd]
             watch.ready = True
-            watch.ended = watch.ended or flags != select.EPOLLIN
+            if flags != select.EPOLLIN:
+                watch.urgent = watch.urgent or bool(flags & select.EPOLLPRI)
+                watch.ended = watch.ended or bool(flags & ~(select.EPOLLIN | select.EPOLLPRI))
             ready[watch] = None
         return ready
 
@@ -173,6 +175,7 @@ class Watch:
         "_task",
         "ended",
         "ready",
+        "urgent",
     )
 
     def __init__(self, poller: Poller | None, sock: socket.socket) -> None:
@@ -189,6 +192,8 @@ class Watch:
         """There may be something to read; whoever finds that there is not, sets it to False."""
         self.ended = False
         """The peer sends no more, or the connection is lost: reading never has to wait again."""
+        self.urgent = False
+        """The peer has sent urgent data (of TCP): every read stops there, so that a short one does not mean the last."""
 
     async def wait(self, reader: Reader | None = None) -> bool:
         """Wait until the socket may be read, or `forget` is called; meanwhile `reader` is handed what arrives.
@@ -280,7 +285,7 @@ class Watch:
             self.ended = True
             self.rouse()
             return False
-        self.ready = len(data) == READ_SIZE
+        self.ready = len(data) == READ_SIZE or self.urgent
         assert self._context is not None  # set with the reader
         poller.served.append(reader)
         try:

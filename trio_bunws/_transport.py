@@ -199,9 +199,9 @@ class SocketTransport(Transport):
         except OSError as exc:
             self._at_eof = True
             raise trio.BrokenResourceError(str(exc)) from exc
-        if self._watch is not None:
-            # Less than was asked for: it is all there was, but for the end of the stream.
-            self._watch.ready = self._watch.ended or (data is not None and len(data) == READ_SIZE)
+        if (watch := self._watch) is not None:
+            # Less than was asked for: it is all there was, but for the end of the stream, and what urgent data hides.
+            watch.ready = watch.ended or (data is not None and (len(data) == READ_SIZE or watch.urgent))
         self._at_eof = data == b""
         return data
 
