@@ -193,7 +193,7 @@ class Watch:
         self.ended = False
         """The peer sends no more, or the connection is lost: reading never has to wait again."""
         self.urgent = False
-        """The peer has sent urgent data (of TCP): every read stops there, so that a short one does not mean the last."""
+        """The peer has sent TCP's urgent data, at which every read stops: a short one need not be the last."""
 
     async def wait(self, reader: Reader | None = None) -> bool:
         """Wait until the socket may be read, or `forget` is called; meanwhile `reader` is handed what arrives.
