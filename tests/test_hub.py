@@ -263,6 +263,30 @@ async def test_a_tick_is_timed_from_its_first_publish_to_its_last_write() -> Non
                 assert (hub.ticks, hub.tick_seconds) == (ticks, seconds)
 
 
+async def test_a_tick_that_was_held_is_timed_from_there_whoever_writes_it() -> None:
+    hub = Hub()
+    socket = Socket(hub)
+    many = [Socket(hub, "room") for _ in range(SOCKETS_PER_LOOK + 1)]
+    # A hold after which nothing has come together, one for `settle`, one for the task.
+    with mock.patch.object(_hub, "perf_counter", side_effect=[100.0, 200.0, 200.25, 300.0, 300.5]):
+        async with running(hub):
+            await trio.testing.wait_all_tasks_blocked()
+            hub.hold()
+            hub.settle()
+            assert hub.ticks == 0
+            hub.hold()
+            socket.send(b"x")
+            hub.settle()
+            assert (hub.ticks, hub.tick_seconds) == (1, 0.25)
+            hub.hold()
+            hub.publish("room", binary_frame(b"one"), 3, None)
+            hub.settle()
+            assert hub.ticks == 1
+            await first_write(many[-1])
+            await trio.testing.wait_all_tasks_blocked()
+            assert (hub.ticks, hub.tick_seconds) == (2, 0.75)
+
+
 async def test_what_was_published_before_the_hub_runs_is_not_lost() -> None:
     hub = Hub()
     ann = Socket(hub, "room")

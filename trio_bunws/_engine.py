@@ -81,9 +81,13 @@ class ServerStatistics:
     full_inboxes: int
     """Sockets that are not read now, because their inbox is full: the handler is slower than the peer."""
     ticks: int
-    """Times that the hub has written what was published, or sent outside of handlers: once per scheduler tick."""
+    """Times that the hub has written what was published, or sent outside of the socket's own handlers.
+
+    Once for all that came together in a scheduler tick, or while sockets were read in a row.
+    """
     tick_seconds: float
-    """Seconds from the first publish or send of each such tick until all of it was written, added up."""
+    """Seconds from the first publish or send of each, or the beginning of such reading, until all of it was written,
+    added up."""
     topics: int
     """Topics that have a subscriber now."""
     refused_subscriptions: int

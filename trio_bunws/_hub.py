@@ -61,12 +61,12 @@ class Hub:
 
     __slots__ = (
         "_awake",
+        "_began",
         "_bell",
         "_compressing",
         "_dirty",
         "_held",
         "_log",
-        "_rang_at",
         "_waiting",
         "refused_subscriptions",
         "tick_seconds",
@@ -83,13 +83,14 @@ class Hub:
         self.refused_subscriptions: int = 0
         """Subscriptions refused because a socket had too many topics."""
         self.ticks: int = 0
-        """How often `run` has delivered."""
+        """How often what a tick has collected was written: by `run`, or by `settle`."""
         self.tick_seconds: float = 0.0
-        """Seconds from the bell of each tick until all that it collected was written, added up."""
+        """Seconds from the beginning of each of these ticks until all was written, added up."""
         self._awake = False
         self._held = False
         """`_awake` is set although nobody has rung."""
-        self._rang_at = 0.0
+        self._began = 0.0
+        """When the present tick began: with its bell, or with `hold`."""
         self._bell, self._waiting = trio.open_memory_channel[None](1)
 
     # Publishing
@@ -224,8 +225,9 @@ class Hub:
 
     def hold(self) -> None:
         """Do not wake the task for what comes together from now on until `settle`, which follows in the same turn."""
-        self._held = not self._awake
-        self._awake = True
+        if not self._awake:
+            self._awake = self._held = True
+            self._began = perf_counter()
 
     def settle(self) -> None:
         """Deliver what has come together since `hold` if it is little, else wake the task for it; idempotent.
@@ -237,12 +239,15 @@ class Hub:
         self._held = False
         log = self._log
         if log.compresses or log.reaches(SOCKETS_PER_LOOK - len(self._dirty) + 1):
-            self._wake()
+            self._bell.send_nowait(None)
             return
         self._awake = False
-        if log.size:
-            self.apply()
-        self._write_dirty(self._take_dirty())
+        if log.size or self._dirty:
+            began = self._began  # what is written may wake the task, by closing a socket for example
+            if log.size:
+                self.apply()
+            self._write_dirty(self._take_dirty())
+            self._count_tick(began)
 
     def _take_dirty(self) -> list[Subscriber]:
         dirty, self._dirty = self._dirty, []
@@ -255,17 +260,20 @@ class Hub:
 
     def _wake(self) -> None:
         self._awake = True
-        self._rang_at = perf_counter()
+        self._began = perf_counter()
         self._bell.send_nowait(None)
+
+    def _count_tick(self, began: float) -> None:
+        self.ticks += 1
+        self.tick_seconds += perf_counter() - began
 
     async def run(self) -> None:
         """Deliver what each tick collects, until cancelled. Lets other tasks run after 512 sockets or 1 ms."""
         async for _ in self._waiting:
             self._awake = False
-            rang_at = self._rang_at
+            began = self._began
             await self._tick()
-            self.ticks += 1
-            self.tick_seconds += perf_counter() - rang_at
+            self._count_tick(began)
 
     async def _tick(self) -> None:
         log = self._log

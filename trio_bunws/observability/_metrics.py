@@ -87,7 +87,7 @@ class ServerCollector:
                 yield CounterMetricFamily(f"trio_bunws_{name}", words, getattr(broker, field))
         yield SummaryMetricFamily(
             "trio_bunws_publish_latency_seconds",
-            "From the first publish or send of a scheduler tick until all of that tick is written",
+            "From the first publish or send of a tick, or the reading that led to it, until all of the tick is written",
             statistics.ticks,
             statistics.tick_seconds,
         )
