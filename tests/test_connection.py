@@ -171,7 +171,7 @@ async def test_who_opens_while_all_are_being_closed_is_closed_too(nursery: trio.
     log = Log()
     surroundings = Surroundings(nursery, WebSocketHandler(open=lambda ws: ws.send("hello"), close=log.close))
     frame = CloseFrame(1001, "Server closed")
-    surroundings.engine.closing = CloseInfo(*frame, sent=frame, received=None)
+    surroundings.engine.closing = frame
     link = await surroundings.open(wire)
     assert await link.peer.receive_text() == "hello"
     assert await link.peer.receive_close() == frame

@@ -15,8 +15,8 @@ import trio.testing
 from deflate_fakes import Deflating, frames_of
 from engine_fakes import FakeEndpoint
 
-from trio_bunws._close import CloseFrame, CloseInfo
-from trio_bunws._endpoint import ABNORMAL, Endpoint
+from trio_bunws._close import ABNORMAL, CloseFrame, CloseInfo
+from trio_bunws._endpoint import Endpoint
 from trio_bunws._errors import ConnectionClosed
 from trio_bunws._status import MessageBackpressured, MessageDropped, MessageSent, ReadyState
 from trio_bunws._wire.compression import Outbound
@@ -558,7 +558,7 @@ async def test_under_backpressure_and_over_the_limit_the_close_comes_last() -> N
 async def test_the_answer_to_a_close_without_a_code_is_bodyless() -> None:
     fake = FakeEndpoint()
     frame = CloseFrame(1005, "")
-    fake.ws._begin_close(CloseInfo(*frame, sent=frame, received=frame))
+    fake.ws._begin_close(frame, received=frame)
     assert fake.sink.written == close_frame(None, "")
 
 

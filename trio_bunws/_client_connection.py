@@ -14,11 +14,9 @@ import trio
 
 from trio_bunws._announcer import Announcer
 from trio_bunws._client_endpoint import ClientEndpoint
-from trio_bunws._close import CloseFrame
+from trio_bunws._close import ABNORMAL, INACTIVE, CloseFrame
 from trio_bunws._connection import Connection
-from trio_bunws._endpoint import ABNORMAL
 from trio_bunws._errors import RemoteProtocolError
-from trio_bunws._liveness import INACTIVE
 from trio_bunws._reception import Reception
 from trio_bunws._status import OPEN
 from trio_bunws._tasks import Role

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import trio
 
-from trio_bunws._close import MAX_REASON_BYTES, CloseFrame, CloseInfo, check_close_code, cut_reason
-from trio_bunws._endpoint import NO_CODE, Driver, Endpoint
+from trio_bunws._close import MAX_REASON_BYTES, NO_CODE, CloseFrame, check_close_code, cut_reason
+from trio_bunws._endpoint import Driver, Endpoint
 from trio_bunws._errors import ConnectionClosed
 from trio_bunws._hub import Hub
 from trio_bunws._keep_alive import KeepAlive
@@ -89,7 +89,7 @@ class ClientEndpoint(Endpoint):
 
     def close_with(self, frame: CloseFrame) -> None:
         """Close with a frame that `closing_frame` has made. Does nothing when closing or closed."""
-        self._begin_close(CloseInfo(*frame, sent=frame, received=None))
+        self._begin_close(frame)
 
 
 def closing_frame(code: int | None, reason: str) -> CloseFrame:

@@ -16,9 +16,8 @@ from trio_bunws._announcer import announce
 from trio_bunws._client_connection import FAILED, OFFER_TIME, ClientConnection
 from trio_bunws._client_endpoint import never_opened
 from trio_bunws._client_events import CloseEvent, ErrorEvent
-from trio_bunws._close import CloseFrame
+from trio_bunws._close import ABNORMAL, NO_CODE, CloseFrame
 from trio_bunws._connect import open_websocket
-from trio_bunws._endpoint import ABNORMAL, NO_CODE
 from trio_bunws._engine import Engine
 from trio_bunws._errors import ConnectionClosed
 from trio_bunws._handlers import HandlerSlot

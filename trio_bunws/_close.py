@@ -1,7 +1,7 @@
 """Close codes and reasons: which may be sent, which may be received, and how an end is told.
 
-Pure functions and values. `_wire` asks for what a peer may send, `_websocket` for what the application may,
-and `_connection` makes the `CloseInfo`. Sources: RFC 6455, section 7.4; BEHAVIOUR.md, "Closing".
+Pure functions and values. `_wire` asks for what a peer may send, `_endpoint` for what the application may; an endpoint
+makes the `CloseInfo` when it begins to close. Sources: RFC 6455, section 7.4; BEHAVIOUR.md, "Closing".
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from typing import Final, NamedTuple
 
 import attrs
 
-from trio_bunws._errors import ConnectionClosed
+from trio_bunws._errors import NO_CLOSE_FRAME, ConnectionClosed
 
 MAX_REASON_BYTES: Final = 123
 """A control frame holds 125 bytes (RFC 6455, section 5.5), two of which are the code."""
-
+NO_CODE: Final = 1005
+"""Stands for the code of a Close frame without a body (RFC 6455, section 7.4.1)."""
 _PROTOCOL_CODES: Final = frozenset((*range(1000, 1004), *range(1007, 1015)))
 
 
@@ -40,6 +41,12 @@ class CloseInfo:
     """The Close frame that this side sent, or None."""
     received: CloseFrame | None
     """The Close frame that the peer sent, or None."""
+
+
+ABNORMAL: Final = CloseInfo(NO_CLOSE_FRAME, "", None, None)
+"""How a connection ends that is lost or aborted."""
+INACTIVE: Final = CloseInfo(NO_CLOSE_FRAME, "WebSocket timed out from inactivity", None, None)
+"""How a silent connection ends."""
 
 
 def is_valid_close_code(code: int) -> bool:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 import attrs
 import trio
 
-from trio_bunws._close import CloseFrame, CloseInfo
-from trio_bunws._endpoint import ABNORMAL, Endpoint
-from trio_bunws._liveness import INACTIVE, MAX_CLOSING, ping_margin
+from trio_bunws._close import ABNORMAL, INACTIVE, CloseFrame
+from trio_bunws._endpoint import Endpoint
+from trio_bunws._liveness import ping_margin
 from trio_bunws._status import OPEN, ReadyState
 from trio_bunws._tasks import Role, TaskGroup
 from trio_bunws._wire.codec import Codec
@@ -43,6 +43,8 @@ TURN: Final = 0.01
 """Seconds after which they have it in any case, for handlers that are slow."""
 EVENTS_PER_LOOK: Final = 256
 """Messages between two looks at the clock."""
+MAX_CLOSING: Final = 60.0
+"""Seconds that a close may take in all when `idle_timeout` is off."""
 PING: Final = ping_frame(b"")
 
 
@@ -209,8 +211,7 @@ class Connection(Generic[T, E]):
             self._peer_closed(CloseFrame(event.code, event.reason))
         elif isinstance(event, Failure):
             self._end_input()
-            frame = CloseFrame(event.code, event.reason)
-            ws._begin_close(CloseInfo(*frame, sent=frame, received=None))
+            ws._begin_close(CloseFrame(event.code, event.reason))
         elif ws._state is OPEN:
             if isinstance(event, Ping):
                 if not self._dispatcher.has_room(event):
@@ -223,7 +224,7 @@ class Connection(Generic[T, E]):
         self._end_input()
         ws = self.ws
         if ws._state is OPEN:
-            ws._begin_close(CloseInfo(*frame, sent=frame, received=frame))
+            ws._begin_close(frame, received=frame)
         else:
             assert ws._ending is not None  # since it is no longer open
             ws._ending = attrs.evolve(ws._ending, received=frame)

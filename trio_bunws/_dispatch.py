@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Generic, Literal, TypeVar, cast
 
 import trio
 
-from trio_bunws._close import CloseFrame, CloseInfo
+from trio_bunws._close import CloseFrame
 from trio_bunws._errors import ConnectionClosed
 from trio_bunws._lane import Inbox, Lane
 from trio_bunws._log_fields import of_request
@@ -26,6 +26,7 @@ from trio_bunws._wire.events import Ping, Pong
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+    from trio_bunws._close import CloseInfo
     from trio_bunws._handlers import Calls, HandlerSlot, Session
     from trio_bunws._websocket import ServerWebSocket
     from trio_bunws._wire.events import Event
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 logger = logging.getLogger("trio_bunws.websocket")
 FAILED: Final = CloseFrame(1011, "Internal server error")
+"""What is sent when a handler has failed."""
 NO_SESSION: Final = "async for over a socket needs WebSocketHandler(session=...)"
 
 
@@ -350,8 +352,7 @@ class Dispatcher(Generic[T]):
         except BaseExceptionGroup as group:
             raise without_failures(group) from None
         else:
-            done = CloseFrame(1000, "")
-            self._ws._begin_close(CloseInfo(*done, sent=done, received=None))
+            self._ws._begin_close(CloseFrame(1000, ""))
 
     def _failed(self, exc: Exception) -> None:
         """Deal with an exception where nothing can be awaited."""
@@ -370,7 +371,7 @@ class Dispatcher(Generic[T]):
                 logger.exception("the error handler failed", extra=of_request(self._ws.request))
 
     def _close_failed(self) -> None:
-        self._ws._begin_close(CloseInfo(*FAILED, sent=FAILED, received=None))
+        self._ws._begin_close(FAILED)
 
 
 def is_closing(exc: Exception) -> bool:

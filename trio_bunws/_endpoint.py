@@ -12,7 +12,7 @@ import trio
 from attrs import frozen
 
 from trio_bunws._binary_type import BinaryType, check_binary_type, convert
-from trio_bunws._close import CloseFrame, CloseInfo, check_close_code, closed_error, cut_reason
+from trio_bunws._close import ABNORMAL, CloseFrame, CloseInfo, check_close_code, closed_error, cut_reason
 from trio_bunws._hub import Hub, Subscriber
 from trio_bunws._outbox import Outbox, Sink
 from trio_bunws._payload import check_compress, encode_binary, encode_control, encode_message, encode_text
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 
     from trio_bunws._errors import ConnectionClosed
     from trio_bunws._wire.compression import Outbound
-
-NO_CODE: Final = 1005
-"""Stands for a Close frame without a code (RFC 6455, section 7.4.1)."""
-ABNORMAL: Final = CloseInfo(1006, "", None, None)
 
 
 class Driver(Protocol):
@@ -267,8 +263,7 @@ class Endpoint(Subscriber):
         Raises:
             TypeError, ValueError: if `code` or `reason` is something else.
         """
-        frame = CloseFrame(check_close_code(code), cut_reason(reason))
-        self._begin_close(CloseInfo(*frame, sent=frame, received=None))
+        self._begin_close(CloseFrame(check_close_code(code), cut_reason(reason)))
 
     def terminate(self) -> None:
         """End the connection at once, without a Close frame; unsent bytes are lost.
@@ -286,14 +281,13 @@ class Endpoint(Subscriber):
             await self._over.wait()
         return cast("CloseInfo", self._ending)
 
-    def _begin_close(self, ending: CloseInfo) -> None:
-        """Queue the Close frame of `ending.sent` as the last thing sent, and take part in nothing any more."""
+    def _begin_close(self, frame: CloseFrame, *, received: CloseFrame | None = None) -> None:
+        """Queue a Close frame as the last thing sent, and take part in nothing any more; it may answer a peer's."""
         if self._state is not OPEN:
             return
         self._hub.catch_up(self)
-        if self._leave(ending):  # or what catching up dropped has ended the connection
-            frame = cast("CloseFrame", ending.sent)
-            self._outbox.push_raw(close_frame(None if frame.code == NO_CODE else frame.code, frame.reason))
+        if self._leave(CloseInfo(*frame, sent=frame, received=received)):  # or what was dropped has ended it
+            self._outbox.push_raw(close_frame(*frame))
             self._outbox.flush()  # in a cork too: nothing can follow, and an async one may take its time
             self._driver.close_begun()
 

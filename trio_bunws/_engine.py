@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import trio
 
     from trio_bunws._broker import BrokerStatistics
-    from trio_bunws._close import CloseInfo
+    from trio_bunws._close import CloseFrame
     from trio_bunws._connection import Connection
     from trio_bunws._endpoint import SocketStatistics
     from trio_bunws._handlers import HandlerSlot
@@ -128,8 +128,8 @@ class Engine(Generic[T]):
         self.totals: Final = Totals()
         self.connections: Final[set[Connection[T, Any]]] = set()
         """The open and closing WebSocket connections."""
-        self.closing: CloseInfo | None = None
-        """How sockets are closed since the server closes them all; one that opens now is closed at once."""
+        self.closing: CloseFrame | None = None
+        """With what sockets are closed since the server closes them all; one that opens now is closed at once."""
         self.close_by: float | None = None
         """The trio time at which those that are still closing are aborted."""
         self._outbounds: Final[WeakValueDictionary[Hashable, Outbound]] = WeakValueDictionary()

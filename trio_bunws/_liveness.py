@@ -14,12 +14,6 @@ from typing import Final, Protocol
 
 import trio
 
-from trio_bunws._close import CloseInfo
-
-INACTIVE: Final = CloseInfo(1006, "WebSocket timed out from inactivity", None, None)
-"""How a silent connection ends."""
-MAX_CLOSING: Final = 60.0
-"""Seconds that a close may take in all when `idle_timeout` is off."""
 COMPACT_ABOVE: Final = 64
 """Stale entries that are left lying whatever their share, so that small heaps are not rebuilt all the time."""
 

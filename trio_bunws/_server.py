@@ -13,9 +13,8 @@ import trio
 
 from trio_bunws._admission import Admission
 from trio_bunws._arrivals import Arrivals
-from trio_bunws._close import CloseFrame, CloseInfo, check_close_code, cut_reason
+from trio_bunws._close import ABNORMAL, CloseFrame, check_close_code, cut_reason
 from trio_bunws._dispatch import without_failures
-from trio_bunws._endpoint import ABNORMAL
 from trio_bunws._handlers import UNSET, Unset, check_handlers, is_async_callable
 from trio_bunws._options import check_bool, check_callable, check_timeout
 from trio_bunws._payload import check_compress, check_topic, encode_message
@@ -376,9 +375,9 @@ class Server(Generic[T]):
         engine = self._engine
         deadline = trio.current_time() + grace
         engine.close_by = deadline
-        engine.closing = CloseInfo(*frame, sent=frame, received=None)
+        engine.closing = frame
         for connection in tuple(engine.connections):
-            connection.ws._begin_close(engine.closing)
+            connection.ws._begin_close(frame)
         engine.nursery.start_soon(self._abort_all_at, deadline)
 
     async def _abort_all_at(self, deadline: float) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVarTuple, cast, final
 
-from trio_bunws._endpoint import ABNORMAL, Driver, Endpoint
+from trio_bunws._close import ABNORMAL
+from trio_bunws._endpoint import Driver, Endpoint
 from trio_bunws._errors import ConnectionClosed
 from trio_bunws._payload import check_compress, check_topic, encode_binary, encode_message, encode_text
 from trio_bunws._status import DROPPED, OPEN, SendStatus

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from trio_bunws._close import is_valid_close_code
+from trio_bunws._close import NO_CODE, is_valid_close_code
 from trio_bunws._wire.events import Close, Failure
-from trio_bunws._wire.frames import NO_CODE
 
 FRAMING_ERROR: Final = 1002
 NOT_UTF8: Final = 1007

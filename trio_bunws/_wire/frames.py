@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from trio_bunws._close import cut_reason
+from trio_bunws._close import NO_CODE, cut_reason
 from trio_bunws._extension import (
     binary_frame as c_binary_frame,
     mask_frame as c_mask_frame,
@@ -46,9 +46,6 @@ SHORTEST: Final = 6
 
 SHORTEST_UNMASKED: Final = 2
 """Bytes of a server's shortest frame."""
-
-NO_CODE: Final = 1005
-"""Stands for the code of a Close frame without a body (RFC 6455, section 7.4.1)."""
 
 NO_MASK: Final = bytes(4)
 BLOCK: Final = 8 * 1024
