@@ -249,6 +249,10 @@ class Link:
     def ws(self) -> ServerWebSocket[Any]:
         return self.connection.ws
 
+    async def next_frame(self) -> tuple[int, float]:
+        """Receive a frame; return its opcode, and when it came."""
+        return (await self.peer.receive()).opcode, trio.current_time()
+
     async def run(
         self,
         engine: Engine[Any],
@@ -287,7 +291,7 @@ class Link:
         """Be the connection's task: the first one if there is a response to send."""
         goes_on = False
         try:
-            goes_on = await self.connection.run(response, b"", begun=not response)
+            goes_on = await (self.connection.run(response, b"") if response else self.connection.go_on())
         finally:
             if not goes_on:
                 self.wire.abort()

@@ -151,11 +151,17 @@ class FakeConnection:
     def flush(self) -> None:
         self.log.append("flushed")
 
-    async def run(self, response: bytes, trailing: bytes, *, begun: bool = False) -> bool:
-        self.log.append("goes on" if begun else "run")
-        if not begun:
-            self.begin(response, trailing)
+    async def run(self, response: bytes, trailing: bytes) -> bool:
+        self.log.append("run")
+        self.begin(response, trailing)
         del trailing
+        return await self._serve()
+
+    async def go_on(self) -> bool:
+        self.log.append("goes on")
+        return await self._serve()
+
+    async def _serve(self) -> bool:
         await trio.lowlevel.checkpoint()
         self.server.on_websocket()
         return self.can_rouse and self.server.goes_on

@@ -36,8 +36,8 @@ class FakeConnection:
         self._held = trio.Event() if held else None
 
     @property
-    def real(self) -> Connection[Any, Any]:
-        return cast("Connection[Any, Any]", self)
+    def real(self) -> Connection[Any, Any, Any]:
+        return cast("Connection[Any, Any, Any]", self)
 
 
 async def test_a_new_engine_is_empty_and_idle(nursery: trio.Nursery) -> None:

@@ -12,13 +12,12 @@ import math
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-import pytest
 import trio
 import trio.testing
 from hypothesis import given, settings, strategies as st
 from trio.testing import MockClock
 
-from trio_bunws._liveness import COMPACT_ABOVE, Sweeper, ping_margin
+from trio_bunws._liveness import COMPACT_ABOVE, Sweeper
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -202,10 +201,3 @@ def test_any_sequence_looks_once_at_each_time_that_stood(steps: list[tuple[int, 
 
     trio.run(play, clock=clock)
     assert [one.looks for one in watched] == expected
-
-
-@pytest.mark.parametrize(
-    ("timeout", "margin"), [(1, 0.5), (7.5, 3.75), (8, 4), (15, 4), (16, 8), (31, 8), (32, 16), (960, 16)]
-)
-def test_a_silent_peer_is_pinged_as_long_before_its_end_as_uwebsockets_does(timeout: float, margin: float) -> None:
-    assert ping_margin(timeout) == margin

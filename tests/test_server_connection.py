@@ -17,12 +17,15 @@ import trio.testing
 from connection_fakes import RESPONSE, Link, PolledWire, Surroundings, Wire
 
 from trio_bunws import CloseFrame, CloseInfo, ConnectionClosed, ReadyState, ServerWebSocket, WebSocketHandler
+from trio_bunws._wire.frames import ping_frame
+from trio_bunws.testing import RawPeer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 where: ContextVar[str] = ContextVar("where", default="nowhere")
+PING = 9
 
 
 class Attended:
@@ -347,3 +350,91 @@ async def test_a_session_of_an_ended_connection_says_how_it_ended() -> None:
         with pytest.raises(ConnectionClosed, match="enough"):
             await ws.start(serving)
         nursery.cancel_scope.cancel()
+
+
+# Liveness
+
+
+@pytest.mark.parametrize(
+    ("idle_timeout", "pinged_at"), [(1, 0.5), (7.5, 3.75), (8, 4), (15, 11), (16, 8), (31, 23), (32, 16), (960, 944)]
+)
+async def test_a_silent_peer_is_pinged_and_then_closed_without_a_close_frame(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, idle_timeout: float, pinged_at: float
+) -> None:
+    closes: list[tuple[object, ...]] = []
+    handler: WebSocketHandler = WebSocketHandler(
+        idle_timeout=idle_timeout, close=lambda _ws, *ending: closes.append(ending)
+    )
+    link = await Surroundings(nursery, handler).open(Wire())
+    assert await link.next_frame() == (PING, pinged_at)
+    await link.peer.receive_eof()
+    await link.over.wait()
+    assert autojump_clock.current_time() == idle_timeout
+    assert closes == [(1006, "WebSocket timed out from inactivity")]
+    assert link.wire.written == RESPONSE + ping_frame(b"")
+
+
+async def test_any_byte_re_arms_the_timeout_and_each_silence_has_its_ping(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    link = await Surroundings(nursery, WebSocketHandler(idle_timeout=10)).open(Wire())
+    frame = RawPeer.frame(1, b"half a frame")
+    await trio.sleep(5)
+    await link.peer.send(frame[:3])
+    assert await link.next_frame() == (PING, 11)
+    await trio.sleep(3)
+    await link.peer.send(frame[3:])
+    assert await link.next_frame() == (PING, 20)
+    await link.over.wait()
+    assert autojump_clock.current_time() == 24
+
+
+async def test_without_send_pings_the_timeout_still_holds(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    link = await Surroundings(nursery, WebSocketHandler(idle_timeout=10, send_pings=False)).open(Wire())
+    await link.over.wait()
+    assert autojump_clock.current_time() == 10
+    assert link.wire.written == RESPONSE
+
+
+async def test_0_turns_both_off(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
+    surroundings = Surroundings(nursery, WebSocketHandler(idle_timeout=0))
+    link = await surroundings.open(Wire())
+    await trio.sleep(80_000)
+    assert link.wire.written == RESPONSE
+    assert len(surroundings.engine.sweeper) == 0
+    assert autojump_clock.current_time() == 80_000
+
+
+async def test_sending_does_not_re_arm_the_timeout(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    ended_at: list[float] = []
+    handler: WebSocketHandler[Any] = WebSocketHandler(
+        idle_timeout=10, close=lambda *_: ended_at.append(trio.current_time())
+    )
+    link = await Surroundings(nursery, handler).open(Wire())
+    while not link.over.is_set():
+        link.ws.send("tick")
+        await trio.sleep(1)
+    assert ended_at == [10]
+    assert autojump_clock.current_time() == 11
+
+
+async def test_a_reload_changes_the_options_of_open_sockets(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    surroundings = Surroundings(nursery, WebSocketHandler(idle_timeout=0))
+    link = await surroundings.open(Wire())
+    await trio.sleep(100)
+    surroundings.engine.slot.swap(WebSocketHandler(idle_timeout=10, backpressure_limit=1000, max_payload_length=4))
+    link.connection.options_changed()
+    assert link.ws._outbox.limit == 1000
+    assert await link.next_frame() == (PING, 106)
+    await link.peer.send_text("12345")
+    assert (await link.peer.receive_close())[0] == 1009
+    await link.over.wait()
+    link.connection.options_changed()  # it is over
+    assert len(surroundings.engine.sweeper) == 0
+    assert autojump_clock.current_time() == 106

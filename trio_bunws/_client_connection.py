@@ -44,10 +44,10 @@ PING_SIZE: Final = 4
 """Bytes of a keep-alive ping, by which its pong is known."""
 
 
-class ClientConnection(Connection[None, ClientEndpoint]):
+class ClientConnection(Connection[None, ClientEndpoint, Reception]):
     """One WebSocket connection of ours to a server: `ClientEndpoint`'s `Driver`."""
 
-    __slots__ = ("_announcer", "_keep_alive", "_reception", "_report", "over")
+    __slots__ = ("_announcer", "_keep_alive", "_report", "over")
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class ClientConnection(Connection[None, ClientEndpoint]):
             made_room=self.release,
             failed=self._listener_failed,
         )
-        self._reception: Final = Reception(
+        self._dispatcher = Reception(
             self.ws,
             target,
             self._announcer,
@@ -92,24 +92,20 @@ class ClientConnection(Connection[None, ClientEndpoint]):
             max_bytes=handler.max_payload_length,
             made_room=self.release,
         )
-        self._dispatcher = self._reception
 
     def announce_opening(self) -> None:
         """Tell listeners that the connection is open; call it before `run`, and before the block begins."""
-        self._reception.announce_opening()
+        self._dispatcher.announce_opening()
 
-    async def run(self, response: bytes, trailing: bytes, *, begun: bool = False) -> bool:
-        """As `Connection.run`; then `over` is set."""
-        try:
-            return await super().run(response, trailing, begun=begun)
-        finally:
-            self.over.set()
+    def _ended(self) -> None:
+        super()._ended()
+        self.over.set()
 
     def _take(self, event: Event) -> bool:
         if isinstance(event, Pong):
             self._keep_alive.pong_came(event.data, trio.current_time())
         elif isinstance(event, Failure) and self.ws._state is OPEN:
-            self._reception.failure = RemoteProtocolError(event.reason, event.code)
+            self._dispatcher.failure = RemoteProtocolError(event.reason, event.code)
         return super()._take(event)
 
     def _listener_failed(self, exc: Exception) -> None:
@@ -122,16 +118,8 @@ class ClientConnection(Connection[None, ClientEndpoint]):
         self._keep_alive.begin(trio.current_time())
         super()._listen()
 
-    def look(self, now: float) -> float | None:
-        """Ping, give up a server that does not answer, abort a close that takes too long; return when to look again.
-
-        While we do not read, because of a pause or a full inbox, nobody waits for an answer.
-        """
+    def _look_at_peer(self, now: float) -> float | None:
         ws = self.ws
-        if ws._state is not OPEN or ws._outbox.broken:
-            return self._look_ending(now)
-        if ws._paused or self._held is not None:
-            return None
         keep_alive = self._keep_alive
         if now >= keep_alive.gives_up_at(self._signs_of_life):
             ws._begin_abort(INACTIVE)

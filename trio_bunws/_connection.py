@@ -6,24 +6,23 @@ are `_dispatch.py`'s, frames the codec's, deadlines the sweeper's; here is decid
 
 from __future__ import annotations
 
-import math
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import attrs
 import trio
 
-from trio_bunws._close import ABNORMAL, INACTIVE, CloseFrame
+from trio_bunws._close import ABNORMAL, CloseFrame
 from trio_bunws._endpoint import Endpoint
-from trio_bunws._liveness import ping_margin
 from trio_bunws._status import OPEN, ReadyState
 from trio_bunws._tasks import Role, TaskGroup
 from trio_bunws._wire.codec import Codec
 from trio_bunws._wire.compression import inflater
 from trio_bunws._wire.events import Close, Failure, Ping
-from trio_bunws._wire.frames import ping_frame, pong_frame
+from trio_bunws._wire.frames import pong_frame
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Endpoint)
+D = TypeVar("D", bound="Dispatcher[Any] | Reception")
 EVENTS_PER_TURN: Final = 2048
 """Messages of one read that are handled before others have their turn; a read may hold ten thousand."""
 TURN: Final = 0.01
@@ -45,11 +45,13 @@ EVENTS_PER_LOOK: Final = 256
 """Messages between two looks at the clock."""
 MAX_CLOSING: Final = 60.0
 """Seconds that a close may take in all when `idle_timeout` is off."""
-PING: Final = ping_frame(b"")
 
 
-class Connection(Generic[T, E]):
-    """One WebSocket: its endpoint's `Driver`, watched by the sweeper. Subclasses set `ws` and `_dispatcher`."""
+class Connection(ABC, Generic[T, E, D]):
+    """One WebSocket: its endpoint's `Driver`, watched by the sweeper. Subclasses set `ws` and `_dispatcher`.
+
+    You must call `run`, in a task; or `begin`, and then `go_on` whenever a task is needed.
+    """
 
     __slots__ = (
         "_bell",
@@ -62,7 +64,6 @@ class Connection(Generic[T, E]):
         "_held",
         "_input_over",
         "_pending",
-        "_pinged",
         "_progressed",
         "_rouse",
         "_tasks",
@@ -72,36 +73,46 @@ class Connection(Generic[T, E]):
     )
 
     ws: E
-    _dispatcher: Dispatcher[T] | Reception
+    _dispatcher: D
 
     def __init__(
-        self, transport: Transport, engine: Engine[T], agreement: Agreement | None, *, client: bool = False
+        self,
+        transport: Transport,
+        engine: Engine[T],
+        agreement: Agreement | None,
+        *,
+        client: bool = False,
+        rouse: Callable[[], None] | None = None,
     ) -> None:
+        """`rouse` starts a task that calls `go_on`; without it there is a task all the time."""
         self._transport: Final = transport
         self._engine: Final = engine
         limits = engine.slot.handler.max_payload_length, engine.limits.max_fragments
         self._codec: Final = Codec(*limits, client=client, inflater=inflater(agreement, client=client))
         self._tasks: Final = TaskGroup(engine.nursery)
-        self._pending: Event | None = None
-        self._held: trio.Event | None = None
+        self._pending: Event | None = None  # decoded, and for want of room not delivered
+        self._held: trio.Event | None = None  # while a pause or a full inbox keeps us from reading
         self._input_over = False
-        self._wait: Callable[[], Awaitable[None]] | None = None
-        self._bell: trio.MemorySendChannel[None] | None = None
-        self._context = trio.lowlevel.current_task().context
+        self._wait: Callable[[], Awaitable[None]] | None = None  # for what, before the rest of the input is handled
+        self._bell: trio.MemorySendChannel[None] | None = None  # the writer's, while there is one
+        self._context = trio.lowlevel.current_task().context  # the handlers'
         self._heard = trio.current_time()
-        self._pinged = -math.inf  # the silence in which a ping went out, by its beginning
         self._progressed = self._closing_since = 0.0
-        self._rouse: Callable[[], None] | None = None  # starts a task for `run`, where it may do without
+        self._rouse = rouse
 
-    async def run(self, response: bytes, trailing: bytes, *, begun: bool = False) -> bool:
-        """`begin` if that is to be done, and serve until all is over, or (True) until `_rouse` wants a task again."""
+    async def run(self, response: bytes, trailing: bytes) -> bool:
+        """`begin`, and serve until all is over, or (True) until this task is needed no more: `go_on` in the next."""
+        return await self._serve(partial(self.begin, response, trailing))
+
+    async def go_on(self) -> bool:
+        """As `run`, for a connection that has begun. Raises what handling its input without a task has raised."""
+        return await self._serve(self._transport.outcome)
+
+    async def _serve(self, first: Callable[[], None]) -> bool:
         self._context = trio.lowlevel.current_task().context
         goes_on = False
         try:
-            if begun:
-                self._transport.outcome()
-            else:
-                self.begin(response, trailing)
+            first()
             goes_on = await self._read()
             if not goes_on:
                 await self._write_rest()
@@ -114,7 +125,10 @@ class Connection(Generic[T, E]):
         return goes_on
 
     def begin(self, response: bytes, trailing: bytes) -> None:
-        """Answer a client's handshake, and handle what came behind it or its answer. Whatever it raises, `run`."""
+        """Send `response` to a client's handshake, if we are the server, and handle `trailing`, which came behind it.
+
+        If this raises, `go_on` must be called all the same: it raises that again, and ends the connection.
+        """
         self._engine.connections.add(self)
         self._listen()
         self._codec.feed(trailing)
@@ -286,37 +300,33 @@ class Connection(Generic[T, E]):
             try:
                 await self._tasks.end(at_most)
             finally:  # also if the loop was held for so long that all of the time for this is over
-                await self._dispatcher.closed(ending, at_most)  # noqa: ASYNC102  # `run` shields it
+                await self._dispatcher.closed(ending, at_most)  # noqa: ASYNC102  # `_serve` shields it
         finally:
             engine.connections.discard(self)
             engine.totals.add(ws.statistics())
+            self._ended()
+
+    def _ended(self) -> None:
+        """Let go of what a connection that is over needs no more; a subclass adds what is its own."""
+        self._rouse = None
 
     # Deadlines
 
     def look(self, now: float) -> float | None:
-        """Ping or give up a silent peer, abort a close that takes too long; return when to look again."""
+        """Be `Watched`: do what is due at `now`, and return when to look again; `None`: when something changes."""
         ws = self.ws
         if ws._state is not OPEN or ws._outbox.broken:
-            return self._look_ending(now)
-        handler = self._engine.slot.handler
-        timeout = handler.idle_timeout
-        if not timeout or ws._paused or self._held is not None:
-            return None
-        deadline = self._heard + timeout
-        if now >= deadline:
-            ws._begin_abort(INACTIVE)
-            return None
-        ping_at = deadline - ping_margin(timeout)
-        if not handler.send_pings or self._pinged == self._heard:
-            return deadline
-        if now < ping_at:
-            return ping_at
-        self._pinged = self._heard
-        ws._outbox.push_control(PING)
-        self._engine.hub.mark_dirty(ws)
-        return deadline
+            return self._look_at_end(now)
+        if ws._paused or self._held is not None:
+            return None  # it is we who do not listen
+        return self._look_at_peer(now)
 
-    def _look_ending(self, now: float) -> float | None:
+    @abstractmethod
+    def _look_at_peer(self, now: float) -> float | None:
+        """Ping a silent peer, or give it up; return when to look again."""
+
+    def _look_at_end(self, now: float) -> float | None:
+        """Abort what takes too long to end; return when to look again."""
         ws = self.ws
         if ws._lost or ws._state is ReadyState.CLOSED:
             return None
@@ -337,13 +347,6 @@ class Connection(Generic[T, E]):
             return engine.close_by
         longest = engine.slot.handler.idle_timeout or MAX_CLOSING
         return min(self._progressed + timeout, self._closing_since + longest)
-
-    def options_changed(self) -> None:
-        """Apply the options of a reloaded handler."""
-        handler = self._engine.slot.handler
-        self._codec.max_payload_length = handler.max_payload_length
-        self.ws._outbox.set_limit(handler.backpressure_limit)
-        self._listen()
 
     # What the socket asks of us
 

@@ -126,7 +126,7 @@ class Engine(Generic[T]):
         self.hub: Final = Hub() if relay is None else RelayedHub(relay, limits.max_topic_length)
         self.sweeper: Final = Sweeper()
         self.totals: Final = Totals()
-        self.connections: Final[set[Connection[T, Any]]] = set()
+        self.connections: Final[set[Connection[T, Any, Any]]] = set()
         """The open and closing WebSocket connections."""
         self.closing: CloseFrame | None = None
         """With what sockets are closed since the server closes them all; one that opens now is closed at once."""

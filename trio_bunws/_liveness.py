@@ -103,12 +103,3 @@ class Sweeper:
         while self._heap and self._heap[0].watched is None:
             heapq.heappop(self._heap)
             self._stale -= 1
-
-
-def ping_margin(timeout: float) -> float:
-    """Seconds before the idle timeout at which a silent peer is pinged; as uWebSockets, and half of it below 8 s."""
-    if timeout < 8:
-        return timeout / 2
-    if timeout < 16:
-        return 4
-    return 8 if timeout < 32 else 16

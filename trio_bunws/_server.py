@@ -7,7 +7,7 @@ here waits but the awaitable that `stop` returns, and the count of subscribers e
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVarTuple, final, overload
+from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVarTuple, cast, final, overload
 
 import trio
 
@@ -324,7 +324,7 @@ class Server(Generic[T]):
             self._slot = self._engine.slot
             self._slot.swap(websocket)
             for connection in self._engine.connections:
-                connection.options_changed()
+                cast("ServerConnection[T]", connection).options_changed()  # it is a server's engine
 
     def _set_fetch(self, fetch: Fetch[T] | None) -> None:
         self._fetch = fetch

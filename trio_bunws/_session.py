@@ -187,7 +187,7 @@ class Session(Generic[T]):
     async def _serve(self) -> bool:
         """Serve to the end (False), or until no task is needed any more (True)."""
         if self._connection is not None:
-            return await self._connection.run(b"", b"", begun=True)
+            return await self._connection.go_on()
         if self._context is not None:
             self._transport.outcome()
         handover = await self._serve_http()
