@@ -188,7 +188,7 @@ class Connection(ABC, Generic[T, E, D]):
         ws = self.ws
         outbox, dispatcher = ws._outbox, self._dispatcher
         events = self._codec.events()
-        until = self._heard + TURN  # since it was read: the clock takes 0.15 us
+        until = self._heard + TURN  # `_heard` is when this was read: to ask the clock again takes 0.15 us
         handled, look_at = 0, EVENTS_PER_LOOK
         outbox.corks += 1
         try:
@@ -201,14 +201,15 @@ class Connection(ABC, Generic[T, E, D]):
                     look_at = handled + EVENTS_PER_LOOK
                 event, self._pending = self._pending, None
                 if event is None:
-                    before = handled - ws._messages_in
+                    handled -= ws._messages_in
                     event = dispatcher.consume(islice(events, EVENTS_PER_LOOK))
-                    handled = before + ws._messages_in
+                    handled += ws._messages_in
                     if event is None:
                         if handled >= look_at:
                             continue  # there may be more
                         if ws._paused and ws._state is OPEN:
                             return self._hold()
+                        # All is handled, unless decompressing it has taken the time of a turn.
                         return trio.lowlevel.checkpoint if self._codec.begin_turn() else None
                 handled += 1
                 if not self._take(event):
@@ -249,7 +250,7 @@ class Connection(ABC, Generic[T, E, D]):
 
     def _hold(self) -> Callable[[], Awaitable[None]]:
         """Return how to wait until a pause or a full inbox may be over. Such silence is ours, not the peer's."""
-        self._held = trio.Event()  # now: the reader's own task may come to wait only after the release
+        self._held = trio.Event()  # not only when its task begins to wait: `release` may come before
         return self._held.wait
 
     def _listen(self) -> None:
@@ -270,7 +271,7 @@ class Connection(ABC, Generic[T, E, D]):
                     if not settled:
                         self._heard = self._progressed
                     elif outbox.write_more() and not outbox.broken:
-                        # Only unsent bytes show that the peer reads: the first ones of a send, any kernel takes.
+                        # The peer reads: bytes that had been refused were taken. (The first ones any kernel takes.)
                         self._heard = self._progressed
                         self._dispatcher.drained()
                 if self._transport.direct:
@@ -282,7 +283,7 @@ class Connection(ABC, Generic[T, E, D]):
             self._bell = None
 
     async def _write_rest(self) -> None:
-        """Let everything accepted leave, the Close frame last; the sweeper aborts what takes too long."""
+        """Let everything accepted leave, the Close frame last; `look` aborts what takes too long."""
         outbox = self.ws._outbox
         while not outbox.empty:
             await outbox.wait_change()
@@ -334,14 +335,14 @@ class Connection(ABC, Generic[T, E, D]):
         if now < deadline:
             return deadline
         if ws._state is OPEN:
-            self._end_input()  # lost, not closed by us: what was received is still handled
+            self._end_input()  # the connection is lost, we have not closed it: what was received is still handled
         ws._begin_abort(ABNORMAL)
         return None
 
     def _end_deadline(self) -> float:
         engine = self._engine
         timeout = engine.limits.close_timeout
-        if self.ws._state is OPEN:  # broken: the reader finds what the peer had sent before, or else this is the end
+        if self.ws._state is OPEN:  # nothing can be written any more, but the reader may find what the peer had sent
             return max(self._heard, self._progressed) + timeout
         if engine.close_by is not None:
             return engine.close_by
