@@ -10,15 +10,14 @@ import weakref
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
-import pytest
 import trio
 from engine_fakes import FakeSocket
 
-from trio_bunws._endpoint import SocketStatistics
-from trio_bunws._engine import Engine, ServerStatistics, Totals
+from trio_bunws._engine import Engine
 from trio_bunws._extension import IMPLEMENTATION
 from trio_bunws._handlers import HandlerSlot, WebSocketHandler
 from trio_bunws._options import Limits, PerMessageDeflate
+from trio_bunws._statistics import ServerStatistics
 from trio_bunws._wire.compression import Agreement, Outbound
 from trio_bunws._wire.deflate import BACKEND
 
@@ -145,17 +144,3 @@ async def test_without_an_agreement_or_a_compressor_nothing_is_compressed(nurser
     assert outbounds(nursery, PerMessageDeflate(compress=False))(server_no_context_takeover=True) is None
     engine = Engine(HandlerSlot(WebSocketHandler[None](per_message_deflate=True)), Limits(), nursery)
     assert engine.outbound(None, client=False) is None
-
-
-def test_totals_add_up() -> None:
-    totals = Totals()
-    for _ in range(2):
-        totals.add(SocketStatistics(messages_in=1, messages_out=2, bytes_in=3, bytes_out=4, drops=5, buffered=6))
-    sums = (totals.messages_in, totals.messages_out, totals.bytes_in, totals.bytes_out, totals.drops)
-    assert sums == (2, 4, 6, 8, 10)
-
-
-async def test_statistics_are_frozen(nursery: trio.Nursery) -> None:
-    statistics = Engine(HandlerSlot(WebSocketHandler[None]()), Limits(), nursery).statistics(0)
-    with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        statistics.drops = 1  # type: ignore[misc]  # what is tested

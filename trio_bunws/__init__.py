@@ -12,8 +12,6 @@ from trio_bunws._client_events import (
 )
 from trio_bunws._client_options import WebSocketOptions as WebSocketOptions
 from trio_bunws._close import CloseFrame as CloseFrame, CloseInfo as CloseInfo
-from trio_bunws._endpoint import SocketStatistics as SocketStatistics
-from trio_bunws._engine import ServerStatistics as ServerStatistics
 from trio_bunws._errors import (
     BrokerError as BrokerError,
     BunwsError as BunwsError,
@@ -36,6 +34,7 @@ from trio_bunws._request import Request as Request
 from trio_bunws._response import Response as Response
 from trio_bunws._serve import open_server as open_server, serve as serve
 from trio_bunws._server import Server as Server
+from trio_bunws._statistics import ServerStatistics as ServerStatistics, SocketStatistics as SocketStatistics
 from trio_bunws._status import (
     MessageBackpressured as MessageBackpressured,
     MessageDropped as MessageDropped,

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import trio
-from attrs import frozen
 
 from trio_bunws._binary_type import BinaryType, check_binary_type, convert
 from trio_bunws._close import ABNORMAL, CloseFrame, CloseInfo, check_close_code, closed_error, cut_reason
 from trio_bunws._hub import Hub, Subscriber
 from trio_bunws._outbox import Outbox, Sink
 from trio_bunws._payload import check_compress, encode_binary, encode_control, encode_message, encode_text
+from trio_bunws._statistics import SocketStatistics
 from trio_bunws._status import BACKPRESSURED, DROPPED, OPEN, ReadyState, SendStatus, sent
 from trio_bunws._topics import OVER
 from trio_bunws._wire.frames import binary_frame, close_frame, ping_frame, pong_frame, take_apart, text_frame
@@ -53,24 +53,6 @@ class Driver(Protocol):
     async def receive(self) -> str | bytes | bytearray | memoryview:
         """Return the next message, or raise `ConnectionClosed`."""
         ...
-
-
-@frozen
-class SocketStatistics:
-    """What one socket has done so far: messages, and bytes with headers; `ServerWebSocket.statistics` returns it."""
-
-    messages_in: int
-    """Messages received."""
-    messages_out: int
-    """Messages accepted for sending."""
-    bytes_in: int
-    """Bytes received, frame headers included."""
-    bytes_out: int
-    """Bytes taken by the transport, frame headers and the answer to the handshake included."""
-    drops: int
-    """Messages dropped because the socket was over its backpressure limit."""
-    buffered: int
-    """Bytes that wait because the transport refused them."""
 
 
 class Endpoint(Subscriber):

@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer, TypeVar
 
-    from trio_bunws._engine import Engine, ServerStatistics
+    from trio_bunws._engine import Engine
     from trio_bunws._handlers import HandlerSlot, WebSocketHandler
     from trio_bunws._headers import HeadersLike
     from trio_bunws._options import Limits
     from trio_bunws._response import Response
+    from trio_bunws._statistics import ServerStatistics
     from trio_bunws._status import SendStatus
     from trio_bunws._transport import SocketAddress, Transport
     from trio_bunws._websocket import ServerWebSocket
