@@ -1,8 +1,8 @@
 """One TCP connection: its requests one after the other, each through `fetch`, until its end or its upgrade.
 
-Who answers what is decided here; reading and writing are `_http_stream.py`'s. `serve` runs one session for each
-connection: in a task, which where a poller reads is not started before something must be waited for. A handshake that
-a plain `fetch` upgrades needs none, nor does the WebSocket until its end. That life is not here: the server runs it.
+Who answers what is decided here; reading and writing are `_http_stream.py`'s, a WebSocket's life is `_connection.py`'s.
+`_serve.py` makes one session for each connection. It runs in a task, started at once or, where a poller reads, when
+something must be waited for: a handshake that a plain `fetch` upgrades needs none, nor its WebSocket until its end.
 """
 
 from __future__ import annotations
@@ -122,8 +122,7 @@ class Session(Generic[T]):
 
     def absorb(self, data: bytes) -> bool:
         """Be a `Reader` of the first request: upgrade what can be upgraded at once. False: it is for `run`."""
-        server = self._server
-        server._arrivals.leave(self)
+        self._server._arrivals.leave(self)
         stream = self._stream = self._make_stream()
         try:
             head = stream.first_head(data)
@@ -133,27 +132,36 @@ class Session(Generic[T]):
         if head is None:
             return False
         asked = self._early = Asked(head)
-        handshake = None if server._slot is None or server._fetch_async else check_handshake(head)
-        if not isinstance(handshake, Handshake):
+        upgraded = self._fetch_early(stream, asked)
+        if upgraded is None:
             return False
-        request = asked.request = self._make_request(stream, head, handshake)
+        request, upgrade = upgraded
+        request._finish()
+        self._stream = self._early = None
+        connection, response = self._server._open(self._transport, request, upgrade, self._rouse)
+        self._connection = connection
+        assert self._context is not None  # attend() has set it
+        return connection.attend(response, stream.take_trailing(), self._context)
+
+    def _fetch_early(self, stream: HttpStream, asked: Asked) -> tuple[Request, Upgrade[Any]] | None:
+        """Ask a plain `fetch` about a handshake; return what it has upgraded, and leave everything else to `run`."""
+        server = self._server
+        handshake = None if server._slot is None or server._fetch_async else check_handshake(asked.head)
+        if not isinstance(handshake, Handshake):
+            return None
+        request = asked.request = self._make_request(stream, asked.head, handshake)
         stream.set_timeout(server._idle_timeout)
         server._pending_requests += 1
         try:
             asked.result = self._fetch(request)
         except Exception as exc:  # noqa: BLE001  # `run` deals with it
             asked.error = exc
+            return None
         finally:
             server._pending_requests -= 1
-        upgrade = request._upgrade
-        if upgrade is None or asked.error is not None or isinstance(asked.result, Response):
-            return False
-        request._finish()
-        self._stream = self._early = None
-        connection, response = server._open(self._transport, request, upgrade, self._rouse)
-        self._connection = connection
-        assert self._context is not None  # attend() has set it
-        return connection.attend(response, stream.take_trailing(), self._context)
+        if request._upgrade is None or isinstance(asked.result, Response):
+            return None
+        return request, request._upgrade
 
     def flush(self) -> None:
         """Be a `Reader`: write what the handlers of the new WebSocket have sent."""
@@ -176,7 +184,7 @@ class Session(Generic[T]):
             fields = of_peer(self._transport.remote)
             logger.exception("%s: the connection failed", fields["peer"], extra=fields)
         except BaseException:
-            # Cancelled or interrupted: no lingering, and no `Cancelled` of the closing instead of what comes by here.
+            # Cancelled or interrupted: do not linger. Shielded, so that closing raises no `Cancelled` in place of this.
             self._transport.abort()
             with trio.move_on_after(LINGER_TIME, shield=True):
                 await self._transport.aclose()
@@ -218,24 +226,18 @@ class Session(Generic[T]):
         return request
 
     async def _serve_http(self) -> Handover | None:
-        server = self._server
+        """Answer requests until there is none any more, or (returned) one of them becomes a WebSocket."""
         stream = self._stream = self._stream or self._make_stream()
         early, self._early = self._early, None
         try:
             if isinstance(early, HttpError):
                 raise early
-            again = True
-            while again and (early is not None or not (self._stopped or server._stopping)):
-                if early is None:
-                    head = await stream.next_head(server._idle_timeout)
-                    if head is None:
-                        break
-                    early = Asked(head)
-                asked, early = early, None
+            asked = early or await self._next(stream)
+            while asked is not None:
                 outcome = await self._answer(stream, asked)
                 if not isinstance(outcome, bool):
                     return outcome
-                again = outcome
+                asked = await self._next(stream) if outcome else None
         except HttpError as exc:
             fields = of_peer(self._transport.remote, status=exc.status)
             logger.info("%s: request refused: %s", fields["peer"], exc, extra=fields)
@@ -244,6 +246,13 @@ class Session(Generic[T]):
             # Its buffers and scopes are of no use to a WebSocket.
             self._stream = None
         return None
+
+    async def _next(self, stream: HttpStream) -> Asked | None:
+        """Wait for the next request; `None`: none comes, or none is taken any more."""
+        if self._stopped or self._server._stopping:
+            return None
+        head = await stream.next_head(self._server._idle_timeout)
+        return None if head is None else Asked(head)
 
     async def _answer(self, stream: HttpStream, asked: Asked) -> Handover | bool:
         """Answer one request; return whether another may follow, or what becomes a WebSocket."""
