@@ -388,7 +388,7 @@ async def test_send_wait_raises_when_the_socket_closes_first(
     nursery.start_soon(send)
     await trio.testing.wait_all_tasks_blocked()
     end(fake.ws)
-    fake.ws._outbox._notify()  # as the writer does when it has written
+    fake.ws._outbox.notify()  # as the writer does when it has written
     await trio.testing.wait_all_tasks_blocked()
     assert len(errors) == 1
     assert (await ended(lambda: fake.ws.send_wait("z"))).code == errors[0].code in (4000, 1006)

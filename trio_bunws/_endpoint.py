@@ -294,7 +294,7 @@ class Endpoint(Subscriber):
         self._state = ReadyState.CLOSING
         self._ending = ending
         self._hub.leave(self)
-        self._outbox._notify()  # `send_wait` waits in vain from now on
+        self._outbox.notify()  # `send_wait` waits in vain from now on
         return True
 
     def _end(self) -> CloseInfo:

@@ -1,8 +1,8 @@
 """What one socket still has to write: its current batch of frames, then the bytes that the transport refused.
 
 The outbox applies the backpressure limit, keeps order, and knows when a writer task is needed; it never sees a socket
-or a task, only `Sink.try_write` and its owner's callbacks. `ServerWebSocket` and the hub fill it, the connection's
-writer empties it.
+or a task, only `Sink.try_write` and its owner's callbacks. Endpoints and the hub fill it, the connection's writer
+empties it.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class Outbox:
     def __init__(self, sink: Sink, owner: Owner, limit: int) -> None:
         self._try_write: Final[Callable[[bytes | bytearray | memoryview], int]] = sink.try_write
         self._direct: Final = sink.direct
-        self._socket = sink.kernel_socket
+        self._socket = sink.kernel_socket  # for `_multicast.py`, which sends to many at once; `None` once broken
         self._owner: Owner = owner
         self.limit = limit
         """Unsent bytes above which messages are dropped; 0: never."""
@@ -123,22 +123,23 @@ class Outbox:
         self._batch_bytes = 0
         self._unsent: deque[bytes | bytearray | memoryview] | None = None  # made at the first refusal
         self._unsent_bytes = 0
-        self._tail: bytearray | None = None
-        self._pong: bytearray | None = None
-        self._control_bytes = 0
+        self._tail: bytearray | None = None  # the last of these, as long as small frames may join it
+        self._pong: bytearray | None = None  # an automatic pong among these
+        self._control_bytes = 0  # of the app's pings and pongs, since the limit was passed
         # Something is unsent, or (without direct writes) a write is in flight: the batch is empty, frames queue up.
         self._blocked = False
         self._changed: trio.Event | None = None
         self.corks = 0
         """How many corks are open; the outermost flushes."""
         self.pressure: int = CLEAR
+        """How full it is: `CLEAR`, `CONGESTED` or `OVER` the limit."""
         self.broken = False
         """The transport failed: nothing can be written any more."""
         self.messages_out = 0
         self.bytes_out = 0
         self.drops = 0
 
-    # What is asked of it
+    # State
 
     @property
     def buffered(self) -> int:
@@ -166,10 +167,23 @@ class Outbox:
             self._changed = trio.Event()
         await self._changed.wait()
 
+    def notify(self) -> None:
+        """Let whoever waits for a change look."""
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+    def set_limit(self, limit: int) -> None:
+        """Change the limit; what is queued stays."""
+        self.limit = limit
+        self._update_pressure()
+        self.notify()
+
     # Filling it
 
     def push(self, frame: bytes) -> None:
         """Accept one message's frame. The caller has looked at `pressure`, and flushes by cork, tick or `flush`."""
+        # What follows is `_append`, without the call that every message would pay for.
         self.messages_out += 1
         if self._blocked:
             self._queue(frame)
@@ -280,7 +294,7 @@ class Outbox:
         if self._blocked:
             self._owner._writer_needed()
         else:
-            self._notify()
+            self.notify()
 
     def write_more(self) -> int:
         """Offer unsent bytes now that the transport takes some again; return how many it took.
@@ -306,7 +320,7 @@ class Outbox:
         if self._unsent_bytes:
             self._blocked = True
         self._update_pressure()
-        self._notify()
+        self.notify()
         return written
 
     def discard(self) -> None:
@@ -317,7 +331,7 @@ class Outbox:
         self._unsent_bytes = 0
         self._blocked = False
         self._update_pressure()
-        self._notify()
+        self.notify()
 
     def retire(self) -> None:
         """The connection is over: let go of the owner, which holds this; the counts stay."""
@@ -379,14 +393,3 @@ class Outbox:
             if new != OVER:
                 self._control_bytes = 0
             self._owner._pressure_changed(old, new)
-
-    def set_limit(self, limit: int) -> None:
-        """Change the limit; what is queued stays."""
-        self.limit = limit
-        self._update_pressure()
-        self._notify()
-
-    def _notify(self) -> None:
-        if self._changed is not None:
-            self._changed.set()
-            self._changed = None
