@@ -13,7 +13,7 @@ import trio
 import trio.testing
 from hypothesis import given, strategies as st
 
-from trio_bunws._lane import Inbox, Lane
+from trio_bunws._lane import Inbox, Lane, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -46,6 +46,11 @@ def test_items_come_out_in_order_and_make_room() -> None:
     assert (box.waiting, box.waiting_bytes, room.made) == (0, 0, 3)
     with pytest.raises(trio.WouldBlock):
         box.receive_nowait()
+
+
+@pytest.mark.parametrize("message", ["", "plain", "é😀", b"", b"\xff\x00"])
+def test_a_message_takes_the_bytes_of_its_payload(message: str | bytes) -> None:
+    assert size_of(message) == len(message if isinstance(message, bytes) else message.encode())
 
 
 def test_one_item_of_any_size_has_room_and_more_within_both_bounds() -> None:

@@ -16,7 +16,7 @@ import trio
 
 from trio_bunws._close import CloseFrame
 from trio_bunws._errors import ConnectionClosed
-from trio_bunws._lane import Inbox, Lane
+from trio_bunws._lane import Inbox, Lane, size_of
 from trio_bunws._log_fields import of_request
 from trio_bunws._status import OPEN
 from trio_bunws._tasks import Role, TaskGroup
@@ -144,7 +144,7 @@ class Dispatcher(Generic[T]):
             return self._notify("ping", event.data, handler.max_inbox)
         if isinstance(event, Pong):
             return self._notify("pong", event.data, handler.max_inbox)
-        size = len(event) if isinstance(event, bytes) or event.isascii() else len(event.encode())
+        size = size_of(event)
         queue = self._lane if self._session is None else self._session
         if queue is not None and not queue.has_room(size, handler.max_inbox, handler.max_payload_length):
             return False

@@ -89,6 +89,11 @@ class Inbox(Generic[J]):
             self._arrived = None
 
 
+def size_of(message: str | bytes) -> int:
+    """Return the bytes that a message takes in an inbox: those of its payload."""
+    return len(message) if isinstance(message, bytes) or message.isascii() else len(message.encode())
+
+
 class Lane(Generic[J]):
     """A bounded queue of jobs and the task that does them in order."""
 

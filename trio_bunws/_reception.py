@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from trio_bunws._client_events import CloseEvent, ErrorEvent, MessageEvent, OpenEvent
-from trio_bunws._lane import Inbox
+from trio_bunws._lane import Inbox, size_of
 from trio_bunws._wire.events import Ping, Pong
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Reception:
                 return True
             data = self._ws._converted(event.data)
             return self._announcer.tell(MessageEvent(self._target, data, kind), len(event.data))  # type: ignore[arg-type]  # as `receive`
-        size = len(event) if isinstance(event, bytes) or event.isascii() else len(event.encode())
+        size = size_of(event)
         if self._announcer.listens("message"):
             data = self._ws._converted(event)
             if not self._announcer.tell(MessageEvent(self._target, data), size):  # type: ignore[arg-type]  # as `receive`
