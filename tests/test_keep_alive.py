@@ -12,7 +12,7 @@ def test_a_ping_is_due_after_each_interval() -> None:
     assert keep_alive.next_ping == math.inf
     keep_alive.begin(100)
     assert keep_alive.next_ping == 120
-    keep_alive.ping_due(b"1", 121, 0)
+    keep_alive.keep_alive_sent(b"1", 121, 0)
     assert keep_alive.next_ping == 141
     keep_alive.begin(130)
     assert keep_alive.next_ping == 141
@@ -22,8 +22,8 @@ def test_a_server_is_given_up_if_nothing_comes_after_a_ping() -> None:
     keep_alive = KeepAlive(2, 5)
     keep_alive.begin(0)
     assert keep_alive.gives_up_at(7) == math.inf
-    keep_alive.ping_due(b"1", 2, 7)
-    keep_alive.ping_due(b"2", 4, 7)
+    keep_alive.keep_alive_sent(b"1", 2, 7)
+    keep_alive.keep_alive_sent(b"2", 4, 7)
     assert keep_alive.gives_up_at(7) == 7
     assert keep_alive.gives_up_at(8) == math.inf
     assert keep_alive.gives_up_at(7) == math.inf
@@ -31,7 +31,7 @@ def test_a_server_is_given_up_if_nothing_comes_after_a_ping() -> None:
 
 def test_silence_begins_anew_when_reading_does() -> None:
     keep_alive = KeepAlive(2, 5)
-    keep_alive.ping_due(b"1", 2, 7)
+    keep_alive.keep_alive_sent(b"1", 2, 7)
     keep_alive.begin(3)
     assert keep_alive.gives_up_at(7) == math.inf
 
@@ -40,7 +40,7 @@ def test_zero_is_never() -> None:
     keep_alive = KeepAlive(0, 0)
     keep_alive.begin(5)
     assert keep_alive.next_ping == math.inf
-    keep_alive.ping_due(b"1", 5, 0)
+    keep_alive.keep_alive_sent(b"1", 5, 0)
     assert keep_alive.gives_up_at(0) == math.inf
 
 

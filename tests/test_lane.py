@@ -34,6 +34,10 @@ def inbox(capacity: int = 3) -> tuple[Inbox[str], Room]:
     return Inbox(capacity, room), room
 
 
+async def take(box: Inbox[str], got: list[str]) -> None:
+    got.append(await box.receive())
+
+
 def test_items_come_out_in_order_and_make_room() -> None:
     box, room = inbox()
     box.post("a", 10)
@@ -111,13 +115,9 @@ async def test_what_was_posted_before_the_end_is_received() -> None:
 async def test_several_receivers_get_each_item_once() -> None:
     box, _ = inbox(capacity=10)
     got: list[str] = []
-
-    async def receive() -> None:
-        got.append(await box.receive())
-
     async with trio.open_nursery() as nursery:
         for _ in range(3):
-            nursery.start_soon(receive)
+            nursery.start_soon(take, box, got)
         await trio.testing.wait_all_tasks_blocked()
         for item in "abc":
             box.post(item, 1)
@@ -128,12 +128,8 @@ async def test_several_receivers_get_each_item_once() -> None:
 async def test_a_receiver_that_is_cancelled_loses_nothing(posted_first: bool) -> None:
     box, _ = inbox()
     got: list[str] = []
-
-    async def receive() -> None:
-        got.append(await box.receive())
-
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(receive)
+        nursery.start_soon(take, box, got)
         await trio.testing.wait_all_tasks_blocked()
         if posted_first:
             box.post("a", 1)
@@ -150,12 +146,8 @@ async def test_a_receiver_that_is_cancelled_loses_nothing(posted_first: bool) ->
 async def test_discarding_also_forgets_what_a_waiting_receiver_was_about_to_get() -> None:
     box, room = inbox()
     got: list[str] = []
-
-    async def receive() -> None:
-        got.append(await box.receive())
-
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(receive)
+        nursery.start_soon(take, box, got)
         await trio.testing.wait_all_tasks_blocked()
         box.post("a", 1)
         box.post("b", 1)

@@ -84,7 +84,7 @@ class Announcer:
         return True
 
     def discard(self) -> None:
-        """Our side closed: forget the events that wait, but for the first of all."""
+        """Our side closed: forget the events that wait, but for that of the opening."""
         self._discarding = True
 
     def hurry(self) -> None:

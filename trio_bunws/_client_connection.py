@@ -128,7 +128,7 @@ class ClientConnection(Connection[None, ClientEndpoint, Reception]):
             payload = urandom(PING_SIZE)
             ws._outbox.push_control(ping_frame(payload))
             self._engine.hub.mark_dirty(ws)
-            keep_alive.ping_due(payload, now, self._signs_of_life)
+            keep_alive.keep_alive_sent(payload, now, self._signs_of_life)
         again = min(keep_alive.next_ping, keep_alive.gives_up_at(self._signs_of_life))
         return None if again == math.inf else again
 

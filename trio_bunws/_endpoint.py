@@ -347,7 +347,10 @@ class Endpoint(Subscriber):
         return convert(message, self._binary_type)
 
     def pause(self) -> None:
-        """Stop reading: no further message is handled, and TCP pushes back on the client."""
+        """Stop reading: no further message is handled, and TCP pushes back on the client.
+
+        That the client has gone may then be found out only by sending to it, or after `resume`.
+        """
         self._paused = True
 
     def resume(self) -> None:

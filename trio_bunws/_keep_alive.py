@@ -22,6 +22,7 @@ class KeepAlive:
         self._interval: Final = interval or math.inf
         self._timeout: Final = timeout or math.inf
         self._outstanding: Final[dict[bytes, float]] = {}
+        # Since when a sign of life is waited for, and the state of `heard` at that time.
         self._waiting_since: float | None = None
         self._heard: object = None
         self.next_ping = math.inf
@@ -50,8 +51,8 @@ class KeepAlive:
             del self._outstanding[next(iter(self._outstanding))]
         del self._outstanding[payload]
 
-    def ping_due(self, payload: bytes, now: float, heard: object) -> None:
-        """The keep-alive ping is sent now; `heard` changes with all that shows that the server is there."""
+    def keep_alive_sent(self, payload: bytes, now: float, heard: object) -> None:
+        """Wait for a sign of life from now on; `heard` is what changes with every one."""
         self.ping_sent(payload, now)
         self.next_ping = now + self._interval
         if self._waiting_since is None:
@@ -59,7 +60,7 @@ class KeepAlive:
             self._heard = heard
 
     def gives_up_at(self, heard: object) -> float:
-        """Return when the server is given up, unless something comes before; inf, and no more, once it has come."""
+        """Return when the server is given up for silent; inf if none is waited for, or `heard` has changed since."""
         if self._waiting_since is None or heard != self._heard:
             self._waiting_since = None
             return math.inf

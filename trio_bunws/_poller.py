@@ -2,8 +2,8 @@
 
 trio registers a socket anew for every wait, and every wait costs a task's turn. Here a socket is registered once,
 edge-triggered, and one task of the server reads whatever is ready and hands it to the connection, whose own task stays
-parked, or does not exist before it is needed. `_transport.py` is the only user; without epoll there is no poller, and
-it waits by trio.
+parked, or does not exist before it is needed. `_serve.py` runs one for each server, `_transport.py` reads by it. Where
+there is no epoll there is no poller, and it waits by trio.
 """
 
 from __future__ import annotations
@@ -182,10 +182,13 @@ class Watch:
         """`poller` is `None` where there is none any more: then it is trio that waits."""
         self._poller = poller
         self._socket: Final = sock
+        # Who waits: a task, or a reader without one, which `_rouse` starts.
         self._task: trio.lowlevel.Task | None = None
         self._rouse: Callable[[], None] | None = None
+        # Who is handed what arrives, and in which context.
         self._reader: Reader | None = None
         self._context: Context | None = None
+        # What came of it, until `outcome` tells.
         self._refused = False
         self._failure: BaseException | None = None
         self.ready = False
@@ -294,7 +297,7 @@ class Watch:
             self._failure = exc
         if self._refused or self._failure is not None:
             self.rouse()
-        return self.ready and self._is_waiting
+        return self.ready and self._is_waiting  # else who has been woken reads on
 
     def forget(self) -> None:
         """Unregister the socket, which is about to be closed, and let the waiting task find that out. Idempotent."""

@@ -85,8 +85,8 @@ class StreamTransport(Transport):
         return self._stream
 
     async def send_eof(self) -> None:
-        # Few streams have an end of their own: closing says it. After an abort it also offers the last batch, for which
-        # the kernel must still take bytes.
+        # Most streams can only be closed, which tells the peer as well. So after an abort: to close then offers the
+        # last batch, for which the kernel socket must not be shut down.
         if self._kernel is None or self._aborted:
             await self.aclose()
         else:

@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trio_bunws.transport")
 
 READ_SIZE: Final = 64 * 1024
+"""Most bytes of one read in a connection's own task; a poller's are larger."""
 LINGER_TIME: Final = 2.0
 """Seconds for which a closed socket waits for the peer's end of stream, so that no reset destroys our last bytes."""
 LINGER_READS: Final = 64
+"""Reads for which it waits at most: a peer that floods is not read away for ever."""
 CLOSED: Final = "this connection is closed"
 INTERNET: Final = frozenset({socket.AF_INET, socket.AF_INET6})
 
@@ -67,7 +69,7 @@ class Transport(ABC):
     async def pump(self, reader: Reader) -> bool:
         """Hand `reader` what arrives, until it refuses more (True) or the stream has ended (False).
 
-        True also now and then in between.
+        It may return True at any time, so that the caller looks whether a task is needed at all.
 
         A checkpoint. Raises as `receive` does, and what the reader raises.
         """
@@ -183,7 +185,7 @@ class SocketTransport(Transport):
                 return True
             data = self._read()
             if data:
-                # Also when nothing more is there: the reader may not need its task any more.
+                # Also when there is no more to read for now: it may be that no task is needed any more.
                 if not feed(reader, data) or (self._watch is not None and not self._watch.ready):
                     return True
             elif data is not None:
@@ -200,7 +202,7 @@ class SocketTransport(Transport):
             self._at_eof = True
             raise trio.BrokenResourceError(str(exc)) from exc
         if (watch := self._watch) is not None:
-            # Less than was asked for: it is all there was, but for the end of the stream, and what urgent data hides.
+            # Fewer bytes than asked for are all there were, unless the stream has ended or urgent data cut them short.
             watch.ready = watch.ended or (data is not None and (len(data) == READ_SIZE or watch.urgent))
         self._at_eof = data == b""
         return data
