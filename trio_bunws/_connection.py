@@ -1,7 +1,7 @@
 """The life of one WebSocket after its handshake: reading, the writer task, the close handshake, the end.
 
-A task runs `Connection.run` while there is something to wait for that no poller sees, others start at need. Handlers
-are `_dispatch.py`'s, frames the codec's, deadlines the sweeper's; here is decided what each event means, on both sides.
+Its own task is there only while something is waited for that no poller sees; others are started at need. Handlers are
+`_dispatch.py`'s, frames the codec's, deadlines the sweeper's; here is decided what each event means, on both sides.
 """
 
 from __future__ import annotations

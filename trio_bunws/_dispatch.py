@@ -157,7 +157,7 @@ class Dispatcher(Generic[T]):
 
     @property
     def is_full(self) -> bool:
-        """No message more than the empty one may wait, or `open` is still to be entered: it is time to stop reading."""
+        """No message of even one byte may wait, or `open` is still to be entered: it is time to stop reading."""
         if self._first is not None:
             return True
         queue = self._lane if self._session is None else self._session
@@ -187,7 +187,7 @@ class Dispatcher(Generic[T]):
         if self._lane is not None:
             self._lane.discard()
             if self._first is not None:
-                self._post(self._first, 0)
+                self._post(self._first, 0)  # back again: it has to be done all the same
         if self._session is not None:
             self._session.discard()
             self._session.close()
@@ -213,7 +213,7 @@ class Dispatcher(Generic[T]):
             raise self._ws._closed_error() from None
 
     async def closed(self, ending: CloseInfo, at_most: float) -> None:
-        """The connection is over, no other handler runs: call `close`, an async one for `at_most` so many seconds."""
+        """The connection is over, no other handler runs: call `close`, an async one for at most so many seconds."""
         calls = self._slot.calls
         if calls.close is None:
             return
@@ -362,7 +362,7 @@ class Dispatcher(Generic[T]):
             logger.error("a handler failed; closing the socket with 1011", exc_info=exc, extra=fields)
             self._close_failed()
         elif calls.error_async:
-            # Only open and messages come here, and only when their task is idle.
+            # Only `open` and messages come here, and only while nothing is in the lane.
             self._post_first(exc)
         else:
             try:

@@ -167,7 +167,7 @@ class Endpoint(Subscriber):
         check_compress("send_wait", compress)
         payload, is_text = encode_message("send_wait", data)
         frame = text_frame(payload) if is_text else binary_frame(payload)
-        # What is compressed must be sent, so its length is not known yet: up to an eighth more (zlib's deflateBound).
+        # It is compressed when it is sent, not before; until then count an eighth more at most (zlib's deflateBound).
         most = len(frame) + (len(frame) // 7 + 16 if compress and self._deflate is not None else 0)
         await trio.lowlevel.checkpoint()
         outbox = self._outbox

@@ -88,7 +88,7 @@ class Reception:
 
     @property
     def is_full(self) -> bool:
-        """No message more than the empty one may wait: it is time to stop reading."""
+        """No message of even one byte may wait: it is time to stop reading."""
         return not (self._inbox.has_room(1, self._max_inbox, self._max_bytes) and self._announcer.has_room(1))
 
     def has_room(self, ping: Ping) -> bool:

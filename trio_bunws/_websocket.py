@@ -141,7 +141,7 @@ class ServerWebSocket(Endpoint, Generic[T]):
         sender = None if self._slot.handler.publish_to_self else self
         status = self._hub.publish(topic, frame, size, sender, compress)
         if status is DROPPED:
-            # No topic that was subscribed to is empty or too long, so only here can it be either.
+            # Early enough: nobody is subscribed to a topic that is empty or too long, so nothing was sent to one.
             check_topic(method, topic, self._limits.max_topic_length)
         return status
 
