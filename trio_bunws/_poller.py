@@ -57,15 +57,17 @@ class Deliverer(Protocol):
 class Poller:
     """The sockets of one server."""
 
-    __slots__ = ("_buffer", "_deliverer", "_epoll", "_more", "_watches", "served")
+    __slots__ = ("_buffer", "_deliverer", "_epoll", "_more", "_ready", "_watches", "served")
 
     def __init__(self, deliverer: Deliverer) -> None:
         self._deliverer: Final = deliverer
         self._epoll: Final = select.epoll()
         self._buffer: Final = memoryview(bytearray(READ_SIZE))
         self._watches: Final[dict[int, Watch]] = {}
+        self._ready: Iterator[Watch] = self._all_ready()
+        """Those that are still to be served."""
         self._more: list[Watch] = []
-        """Those of the last turn that have more to read than one read took."""
+        """Those that have been, and have more to read than one read took."""
         self.served: Final[list[Reader]] = []
         """Those whose answers are still to be written."""
 
@@ -97,30 +99,41 @@ class Poller:
         """Serve the sockets until cancelled; whoever waits then waits by trio."""
         try:
             while True:
-                if self._more:
+                if self._turn():
                     await trio.lowlevel.checkpoint()
                 else:
                     await trio.lowlevel.wait_readable(self._epoll)
-                await self._turn()
         finally:
             self._epoll.close()
             for watch in self._watches.values():
                 watch.abandon()
 
-    async def _turn(self) -> None:
-        """Read what is ready, and what becomes ready meanwhile: the more at a time, the fewer writes."""
-        ready = self._all_ready()
-        while self._serve(ready):
-            await trio.lowlevel.checkpoint()
+    def _turn(self) -> bool:
+        """Serve what is ready, for as long as a turn may take; True: there may be more to do."""
+        until = trio.current_time() + TURN
+        self._deliverer.hold()
+        try:
+            for watch in self._ready:
+                if watch.serve(self):
+                    self._more.append(watch)
+                if trio.current_time() >= until:
+                    return True
+        finally:
+            self._flush()
+        self._ready = self._all_ready()
+        return bool(self._more)
 
     def _all_ready(self) -> Iterator[Watch]:
-        """Look again and again, until no socket is ready any more, or one has more than a read takes."""
-        while ready := self._ready():
+        """Look, and look again when those are served, until nobody is ready any more, or somebody has much to read.
+
+        The more are served at a time, the fewer writes there are.
+        """
+        while ready := self._poll():
             yield from ready
             if self._more:
                 return
 
-    def _ready(self) -> dict[Watch, None]:
+    def _poll(self) -> dict[Watch, None]:
         # The watches at once: a descriptor may get another meaning while other tasks run.
         ready, self._more = dict.fromkeys(self._more), []
         for fd, flags in self._epoll.poll(0, EVENTS_PER_WAKE):
@@ -131,20 +144,6 @@ class Poller:
                 watch.ended = watch.ended or bool(flags & ~(select.EPOLLIN | select.EPOLLPRI))
             ready[watch] = None
         return ready
-
-    def _serve(self, ready: Iterator[Watch]) -> bool:
-        """Serve sockets until there are none, or (True) until others are to have their turn."""
-        until = trio.current_time() + TURN
-        self._deliverer.hold()
-        try:
-            for watch in ready:
-                if watch.serve(self):
-                    self._more.append(watch)
-                if trio.current_time() >= until:
-                    return True
-            return False
-        finally:
-            self._flush()
 
     def _flush(self) -> None:
         """Write the answers to all that was read, after the last of it: their peers have slept long enough by then."""
