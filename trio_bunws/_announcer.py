@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import trio
 
+from trio_bunws._app_calls import refuse_awaitable, without_failures
 from trio_bunws._client_events import ClientEvent, Listeners, OpenEvent
-from trio_bunws._dispatch import refuse_awaitable, without_failures
 from trio_bunws._handlers import is_async_callable
 from trio_bunws._lane import Lane
 

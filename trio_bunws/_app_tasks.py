@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from trio_bunws._dispatch import without_failures
+from trio_bunws._app_calls import without_failures
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

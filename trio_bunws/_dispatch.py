@@ -8,12 +8,12 @@ for closing it when a handler failed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, Literal, TypeVar, cast
 
 import trio
 
+from trio_bunws._app_calls import refuse_awaitable, without_failures
 from trio_bunws._close import CloseFrame
 from trio_bunws._errors import ConnectionClosed
 from trio_bunws._lane import Inbox, Lane, size_of
@@ -379,22 +379,3 @@ def is_closing(exc: Exception) -> bool:
     if isinstance(exc, ExceptionGroup):
         return exc.split(ConnectionClosed)[1] is None
     return isinstance(exc, ConnectionClosed)
-
-
-def without_failures(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Log the failures of a task that was cancelled or interrupted, and return the rest of the group, to be raised."""
-    failures, rest = group.split(Exception)
-    if failures is not None:
-        logger.error("a handler failed while it was being cancelled", exc_info=failures)
-    return cast("BaseException", rest)  # not None, or the group would be an ExceptionGroup
-
-
-def refuse_awaitable(result: object) -> None:
-    """Raise `TypeError` if a plain handler returned an awaitable, and close that if it is a coroutine."""
-    if hasattr(result, "__await__"):
-        if isinstance(result, Coroutine):
-            result.close()
-        raise TypeError(
-            f"a handler that is not an async function returned an awaitable ({type(result).__name__}): "
-            "define it with async def"
-        )

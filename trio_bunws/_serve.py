@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final, Generic
 import attrs
 import trio
 
+from trio_bunws._app_calls import without_failures
 from trio_bunws._broker import Broker
-from trio_bunws._dispatch import without_failures
 from trio_bunws._engine import Engine
 from trio_bunws._handlers import UNSET, HandlerSlot, WebSocketHandler, check_handlers
 from trio_bunws._listeners import listen_tcp, listen_unix, take_listeners

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVarTuple, cast,
 import trio
 
 from trio_bunws._admission import Admission
+from trio_bunws._app_calls import without_failures
 from trio_bunws._arrivals import Arrivals
 from trio_bunws._close import ABNORMAL, CloseFrame, check_close_code, cut_reason
-from trio_bunws._dispatch import without_failures
 from trio_bunws._handlers import UNSET, Unset, check_handlers, is_async_callable
 from trio_bunws._options import check_bool, check_callable, check_timeout
 from trio_bunws._payload import check_compress, check_topic, encode_message
