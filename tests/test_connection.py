@@ -1312,3 +1312,14 @@ async def test_an_idle_connection_does_not_hold_the_read_that_came_last(nursery:
     assert link.ws.statistics().messages_in == 1
     assert sys.getrefcount(data) == 2  # this name and the argument
     nursery.cancel_scope.cancel()
+
+
+async def test_an_idle_connection_does_not_hold_what_came_with_its_handshake(nursery: trio.Nursery) -> None:
+    link = Link(Wire())
+    link.prepare(Surroundings(nursery, WebSocketHandler(message=lambda *_: None)).engine)
+    data = link.peer.frame(2, b"x" * 60_000)
+    nursery.start_soon(link.connection.run, RESPONSE, data)
+    await trio.testing.wait_all_tasks_blocked()
+    assert link.ws.statistics().messages_in == 1
+    assert sys.getrefcount(data) == 2  # this name and the argument
+    nursery.cancel_scope.cancel()

@@ -100,19 +100,20 @@ class Connection(ABC, Generic[T, E, D]):
         self._progressed = self._closing_since = 0.0
         self._rouse = rouse
 
-    async def run(self, response: bytes, trailing: bytes) -> bool:
+    def run(self, response: bytes, trailing: bytes) -> Awaitable[bool]:
         """`begin`, and serve until all is over, or (True) until this task is needed no more: `go_on` in the next."""
-        return await self._serve(partial(self.begin, response, trailing))
+        return self._serve(partial(self.begin, response, trailing))
 
-    async def go_on(self) -> bool:
+    def go_on(self) -> Awaitable[bool]:
         """As `run`, for a connection that has begun. Raises what handling its input without a task has raised."""
-        return await self._serve(self._transport.outcome)
+        return self._serve(self._transport.outcome)
 
     async def _serve(self, first: Callable[[], None]) -> bool:
         self._context = trio.lowlevel.current_task().context
         goes_on = False
         try:
             first()
+            del first  # with what had come behind the handshake: it would be held for the life of the connection
             goes_on = await self._read()
             if not goes_on:
                 await self._write_rest()
@@ -132,15 +133,14 @@ class Connection(ABC, Generic[T, E, D]):
         self._engine.connections.add(self)
         self._listen()
         self._codec.feed(trailing)
-        ws = self.ws
-        outbox = ws._outbox
+        outbox = self.ws._outbox
         outbox.corks += 1
         try:
             if response:
                 outbox.push_raw(response)
             self._dispatcher.opened()
             if self._engine.closing is not None:
-                ws._begin_close(self._engine.closing)  # its upgrade was granted before
+                self.ws._begin_close(self._engine.closing)  # its upgrade was granted before
         finally:
             outbox.corks -= 1
             outbox.flush()
