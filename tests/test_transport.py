@@ -468,12 +468,12 @@ async def test_an_abort_ends_the_pumping(sockets: Sockets, pump: Pump, nursery: 
         await pump(sockets.transport, Reader())
 
 
-async def test_a_polled_socket_is_waited_for_again_if_there_is_nothing_after_all(
-    sockets: Sockets, poller: Poller, nursery: trio.Nursery
-) -> None:
+async def seem_ready(sockets: Sockets, poller: Poller, nursery: trio.Nursery) -> None:
+    """Let a polled socket be taken for ready though there is nothing to read, until all wait: "stop" comes then."""
+
     async def send() -> None:
         await trio.testing.wait_all_tasks_blocked()
-        sockets.peer.send(b"two")
+        sockets.peer.send(b"stop")
 
     sockets.transport.poll_with(poller)
     sockets.peer.send(b"one")
@@ -481,7 +481,13 @@ async def test_a_polled_socket_is_waited_for_again_if_there_is_nothing_after_all
     assert sockets.transport._watch is not None
     sockets.transport._watch.ready = True
     nursery.start_soon(send)
-    assert await sockets.transport.receive() == b"two"
+
+
+async def test_a_polled_socket_is_waited_for_again_if_there_is_nothing_after_all(
+    sockets: Sockets, poller: Poller, nursery: trio.Nursery
+) -> None:
+    await seem_ready(sockets, poller, nursery)
+    assert await sockets.transport.receive() == b"stop"
 
 
 async def test_a_polled_socket_receives_what_follows_urgent_data_without_waiting_for_more(poller: Poller) -> None:
@@ -563,16 +569,7 @@ async def test_a_reader_without_a_task_may_be_roused(sockets: Sockets, poller: P
 async def test_pumping_goes_on_if_there_is_nothing_after_all(
     sockets: Sockets, poller: Poller, nursery: trio.Nursery
 ) -> None:
-    async def send() -> None:
-        await trio.testing.wait_all_tasks_blocked()
-        sockets.peer.send(b"stop")
-
     reader = Reader()
-    sockets.transport.poll_with(poller)
-    sockets.peer.send(b"one")
-    assert await sockets.transport.receive() == b"one"
-    assert sockets.transport._watch is not None
-    sockets.transport._watch.ready = True
-    nursery.start_soon(send)
+    await seem_ready(sockets, poller, nursery)
     assert await sockets.transport.pump(reader) is True
     assert reader.seen == [b"stop", "flushed"]
