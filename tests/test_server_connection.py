@@ -1,4 +1,4 @@
-"""What only a server's connection has: handlers, and the tasks that an application starts on its socket.
+"""What only a server's connection has: handlers, the tasks that an application starts, the idle timeout, a reload.
 
 The rest of its life is `test_connection.py`'s.
 """
