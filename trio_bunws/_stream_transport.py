@@ -85,8 +85,8 @@ class StreamTransport(Transport):
         return self._stream
 
     async def send_eof(self) -> None:
-        # Most streams can only be closed, which tells the peer as well. So after an abort: to close then offers the
-        # last batch, for which the kernel socket must not be shut down.
+        # Most streams have no end but that they are closed. After an abort, closing also offers the last batch, which a
+        # kernel socket that was shut down would not take.
         if self._kernel is None or self._aborted:
             await self.aclose()
         else:
