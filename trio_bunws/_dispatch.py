@@ -67,8 +67,8 @@ class Dispatcher(Generic[T]):
         self._first: Calls[T] | Exception | None = None  # the job that no close may discard, while it waits
         self._discarding = False
         self._resumed: trio.Event | None = None  # while a message waits for the end of a pause
-        self._beside: dict[str, Lane[tuple[bytes, ...]]] | None = None
-        self._session: Inbox[str | bytes | bytearray | memoryview] | None = None
+        self._beside: dict[str, Lane[tuple[bytes, ...]]] | None = None  # of "drain", "ping" and "pong"
+        self._session: Inbox[str | bytes | bytearray | memoryview] | None = None  # where it reads, if there is one
 
     # What the connection reports
 
