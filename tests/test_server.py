@@ -276,7 +276,7 @@ async def test_what_a_server_says_of_itself(nursery: trio.Nursery) -> None:
     await link.opened()
     await link.peer.send_text("abc")
     assert await link.peer.receive_text() == "abc"
-    server._admission.enter(None)
+    server._admission.admit(None)
     statistics = server.statistics()
     assert (statistics.connections, statistics.websockets, statistics.topics) == (1, 1, 1)
     assert (statistics.messages_in, statistics.messages_out) == (1, 1)

@@ -162,8 +162,8 @@ class Limits:
     max_connections: int | None = attrs.field(default=None, validator=at_least(1, optional=True))
     """Connections open at a time. Default: None, no limit."""
     max_connections_per_ip: int | None = attrs.field(default=None, validator=at_least(1, optional=True))
-    """Connections open at a time from one address. Default: None, no limit, for behind a proxy every client has
-    its address."""
+    """Connections open at a time from one IPv4 address, or from one IPv6 network of 64 bits: a customer has all of its
+    addresses. Default: None, no limit, for behind a proxy every client has its address."""
     max_header_size: int = attrs.field(default=16384, validator=at_least(1))
     """Bytes of a request's head, the request line included; beyond it 431. Default: 16384."""
     max_headers: int = attrs.field(default=100, validator=at_least(1))

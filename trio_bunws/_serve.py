@@ -338,13 +338,10 @@ class Run(Generic[T]):
         server = self.server
         if self.poller is not None:
             transport.poll_with(self.poller)
-        address = None if transport.remote is None else transport.remote.address
-        if server._admission.is_full(address):
-            logger.warning("%s: refused, there are too many connections", address, extra=of_peer(transport.remote))
+        if not server._admission.admit(transport.remote):
             server._engine.nursery.start_soon(self._refuse, transport)
             return
-        server._admission.enter(address)
-        # While it stops the session must be told, and who is attended to only now would not be.
+        # TLS needs a task. So does who comes while the server stops: `stop` has been to those that wait without one.
         session = None if self.tls is not None or server._stopping else Session(transport, server)
         if session is None or not session.attend(self._start):
             self._start(transport, session)
@@ -364,7 +361,7 @@ class Run(Generic[T]):
         """Run a session, a new one if there is none, in a task; its connection is counted until it is over."""
         server = self.server
         goes_on = False
-        address = None if transport.remote is None else transport.remote.address
+        fields = of_peer(transport.remote)
         try:
             with trio.CancelScope() as scope:
                 if self.tls is not None:
@@ -374,15 +371,15 @@ class Run(Generic[T]):
                     server._http[transport] = session.stop, scope
                 goes_on = await session.run()
         except trio.BrokenResourceError as exc:
-            logger.info("%s: TLS handshake failed: %s", address, exc, extra=of_peer(transport.remote))
+            logger.info("%s: TLS handshake failed: %s", fields["peer"], exc, extra=fields)
         except Exception:
-            logger.exception("%s: the connection failed", address, extra=of_peer(transport.remote))
+            logger.exception("%s: the connection failed", fields["peer"], extra=fields)
         except BaseExceptionGroup as group:
             raise without_failures(group) from None
         finally:
             if not goes_on:
                 server._http.pop(transport, None)
-                server._admission.leave(address)
+                server._admission.leave(transport.remote)
 
     async def _start_tls(self, transport: Transport, context: ssl.SSLContext, scope: trio.CancelScope) -> Transport:
         """Begin TLS; a server that stops does not wait for the handshake, for nothing has been asked yet."""
