@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from trio_bunws import SocketAddress
-from trio_bunws._admission import Admission, network_of
+from trio_bunws._admission import LOG_PAUSE, Admission, network_of
 from trio_bunws._options import Limits
 
 
@@ -92,6 +92,28 @@ async def test_a_refusal_names_the_peer_and_the_limit(caplog: pytest.LogCaptureF
         for limit in ("max_connections", "max_connections_per_ip")
     ]
     assert vars(caplog.records[0])["peer"] == "192.0.2.1:50001"
+
+
+async def test_a_flood_of_refusals_is_one_line_now_and_a_count_with_the_next_one_later(
+    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    admission = Admission(Limits(max_connections=1))
+    admission.admit(None)
+    for _ in range(1000):
+        admission.admit(ipv4(1))
+    autojump_clock.jump(LOG_PAUSE - 1)
+    admission.admit(ipv4(2))
+    assert len(caplog.messages) == 1
+    autojump_clock.jump(1)
+    admission.admit(ipv4(3))
+    autojump_clock.jump(LOG_PAUSE)
+    admission.admit(ipv4(4))
+    words = "refused, there are too many connections (max_connections)"
+    assert caplog.messages == [
+        f"192.0.2.1:50001: {words}",
+        f"192.0.2.3:50003: {words}; 1000 more since the last such line",
+        f"192.0.2.4:50004: {words}",
+    ]
 
 
 async def test_wait_empty_waits_for_the_last_one_even_if_another_came_meanwhile(nursery: trio.Nursery) -> None:
