@@ -134,6 +134,29 @@ async def test_a_slow_body_costs_what_has_arrived_of_it_and_is_dropped_when_it_s
         assert attack.server.pending_requests == 0
 
 
+async def test_a_body_that_comes_byte_by_byte_and_never_stops_is_408(autojump_clock: MockClock) -> None:
+    async def fetch(request: Request, server: Server[Any]) -> Response | None:
+        return None if server.upgrade(request) else Response(await request.body())
+
+    async with under_attack("endless body, 100 peers", fetch=fetch, at_most=ATTACKERS * 32 * KIB) as attack:
+
+        async def attacker() -> None:
+            async with await attack.connect() as peer, trio.open_nursery() as nursery:
+                await peer.send(HEAD.replace(b"GET", b"POST") + b"Content-Length: 100000000\r\n\r\n")
+                nursery.start_soon(send_while_it_is_taken, peer, bytes(1000), 9)
+                assert (await answer(peer)).startswith(b"HTTP/1.1 408 ")
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(ATTACKERS):
+                nursery.start_soon(attacker)
+            for _ in range(6):
+                await trio.sleep(49)
+                assert attack.server.pending_requests == ATTACKERS
+                await attack.others_are_answered()
+        assert attack.server.pending_requests == 0
+        assert trio.current_time() < 320
+
+
 @pytest.mark.parametrize("body", ["bytes", "stream", "file"])
 async def test_a_response_that_nobody_reads_is_dropped(body: str, tmp_path: Path) -> None:
     """On the real clock, for a file is read in a thread; so its time is short."""

@@ -16,7 +16,7 @@ import trio
 import trio.testing
 from http_fakes import FakeTransport
 
-from trio_bunws._http_stream import DRAIN_LIMIT, FILE_PIECE, PIECE, HttpStream
+from trio_bunws._http_stream import BODY_PACE, BODY_PATIENCE, DRAIN_LIMIT, FILE_PIECE, PIECE, HttpStream
 from trio_bunws._options import Limits
 from trio_bunws._request import Request
 from trio_bunws._response import Response
@@ -695,16 +695,82 @@ async def test_a_client_that_does_not_read_is_cut_and_one_that_reads_slowly_is_n
 
 
 async def test_a_slow_upload_with_progress_is_fine(autojump_clock: trio.testing.MockClock) -> None:
-    transport = FakeTransport(post(5))
+    transport = FakeTransport(post(30))
     async with request_on(transport) as (_, request), trio.open_nursery() as nursery:
 
         async def client() -> None:
-            for _ in range(5):
+            for _ in range(30):
                 await trio.sleep(9)
                 transport.put(b"a")
 
         nursery.start_soon(client)
-        assert await request.body() == b"aaaaa"
+        assert await request.body() == b"a" * 30
+    assert autojump_clock.autojump_threshold == 0
+
+
+async def drip(transport: FakeTransport, piece: bytes, every: float) -> None:
+    """Send a piece of a body again and again, never late."""
+    while True:
+        await trio.sleep(every)
+        transport.put(piece)
+
+
+@pytest.mark.parametrize(("timeout", "end"), [(10, 300), (5, 300), (400, 400)])
+async def test_a_body_that_comes_byte_by_byte_is_408_though_it_makes_progress(
+    timeout: float, end: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    transport = FakeTransport(post(1000))
+    stream = stream_of(transport)
+    head = await stream.next_head(10)
+    assert head is not None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drip, transport, b"a", 4.1)
+        with stream.answering(head, timeout), pytest.raises(HttpError, match=r"408 .* too slowly") as caught:
+            await Request(head.raw, stream).body()
+        nursery.cancel_scope.cancel()
+    assert stream.failure is caught.value
+    assert trio.current_time() == pytest.approx(end, abs=0.1)
+    assert autojump_clock.autojump_threshold == 0
+
+
+@pytest.mark.parametrize(("timeout", "piece"), [(10, bytes(5 * BODY_PACE)), (0, b"a")])
+async def test_a_body_may_take_its_time_at_some_pace_or_where_that_is_allowed(
+    timeout: float, piece: bytes, autojump_clock: trio.testing.MockClock
+) -> None:
+    transport = FakeTransport(post(100 * len(piece)))
+    stream = HttpStream(transport.real, Limits(), max_body_size=10**6)
+    head = await stream.next_head(10)
+    assert head is not None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drip, transport, piece, 5)
+        with stream.answering(head, timeout):
+            assert len(await Request(head.raw, stream).body()) == 100 * len(piece)
+        nursery.cancel_scope.cancel()
+    assert trio.current_time() == pytest.approx(500)
+    assert autojump_clock.autojump_threshold == 0
+
+
+async def test_only_waiting_for_the_client_counts_for_its_pace(autojump_clock: trio.testing.MockClock) -> None:
+    transport = FakeTransport(post(100), *[b"a"] * 99)  # they are here already
+    async with request_on(transport) as (_, request):
+        async for _ in request.stream():
+            await trio.sleep(5)
+            if trio.current_time() == 99 * 5:
+                transport.put(b"a")
+    assert trio.current_time() == 500 > BODY_PATIENCE
+    assert autojump_clock.autojump_threshold == 0
+
+
+async def test_an_unread_body_that_comes_byte_by_byte_ends_the_connection(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    transport = FakeTransport(post(1000))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drip, transport, b"a", 5)
+        async with request_on(transport) as (stream, request):
+            assert not await stream.respond(request, Response())
+        nursery.cancel_scope.cancel()
+    assert trio.current_time() == pytest.approx(300, abs=0.1)
     assert autojump_clock.autojump_threshold == 0
 
 

@@ -36,6 +36,13 @@ FILE_PIECE: Final = 256 * 1024
 """Bytes of a file that are in memory at a time: a visit to a worker thread costs as much as copying these."""
 DRAIN_LIMIT: Final = 256 * 1024
 """Bytes of a body that `fetch` did not read which are read away, to keep the connection for the next request."""
+BODY_PATIENCE: Final = 300.0
+"""Seconds that the body of a request may keep us waiting, all its pauses together; or one timeout, if that is more.
+
+Who sends a byte now and then makes progress, and could go on for years. It is what Node grants to a whole request.
+"""
+BODY_PACE: Final = 1024
+"""Bytes of a body that allow a second more: large ones may take longer, on a slow line too."""
 LOST: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
@@ -59,6 +66,7 @@ class HttpStream:
         "_stopped",
         "_timeout",
         "_transport",
+        "_waited",
         "failure",
     )
 
@@ -72,7 +80,8 @@ class HttpStream:
         self._since = since
         self._scope: trio.CancelScope | None = None  # of the request being answered
         self._timeout = 0.0  # seconds that it may go without progress; 0: any number
-        self._body_size = 0
+        self._body_size = 0  # bytes of its body so far
+        self._waited = 0.0  # seconds that these have taken to come
         self._begun = False  # whether some of its response has been sent
         self._stopped = False
         self.failure: Exception | None = None
@@ -150,6 +159,7 @@ class HttpStream:
             raise self._too_large()
         self._begun = False
         self._body_size = 0
+        self._waited = 0.0
         self.failure = None
         self._timeout = timeout
         self._scope = trio.CancelScope(deadline=_deadline(timeout))
@@ -173,13 +183,12 @@ class HttpStream:
         """Be `Exchange.read_body`: the next bytes of the body, ``b""`` at its end.
 
         Raises:
-            HttpError: if the body is too large or malformed, which is to be refused.
+            HttpError: if the body is too large, too slow or malformed, which is to be refused.
             trio.BrokenResourceError: if the client is gone.
         """
         try:
             await self._accept_body()
             chunk = await self._read_chunk()
-            self._body_size += len(chunk)
             if self._body_size > self._max_body_size:
                 raise self._too_large()
         except (HttpError, *LOST) as exc:
@@ -198,13 +207,24 @@ class HttpStream:
             # One read may hold ten thousand chunks; the others have their turn between them.
             await trio.lowlevel.checkpoint()
         while chunk is None:
-            data = await self._transport.receive()
+            data = await self._receive_body()
             if not data:
                 raise trio.BrokenResourceError("the client ended the connection inside a body")
             self._http.feed(data)
             self._progress()
             chunk = self._http.next_body()
+        self._body_size += len(chunk)
         return chunk
+
+    async def _receive_body(self) -> bytes:
+        """Wait for the client, unless it has kept us waiting for too long; the time between reads is ours."""
+        patience = max(BODY_PATIENCE, self._timeout) if self._timeout else math.inf
+        began = trio.current_time()
+        with trio.CancelScope(deadline=began + patience + self._body_size / BODY_PACE - self._waited):
+            data = await self._transport.receive()
+            self._waited += trio.current_time() - began
+            return data
+        raise HttpError(408, "the body of the request comes too slowly")
 
     def _too_large(self) -> HttpError:
         return HttpError(413, f"a body of more than {self._max_body_size} bytes")

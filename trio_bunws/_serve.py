@@ -106,7 +106,8 @@ async def serve(
         broker: publish to the subscribers of all servers that share it. Default: None, those of this one.
         limits: what is granted to peers.
         max_request_body_size: bytes of a request's body; beyond it 413. Default: 128 MiB.
-        idle_timeout: seconds without progress after which an HTTP connection is dropped; 0: never. Default: 10.
+        idle_timeout: seconds without progress after which an HTTP connection is dropped; 0: never. Default: 10. The
+            pauses in one request's body may be 300 seconds in all (or one such time), and 1 second for each KiB of it.
         task_status: set by `nursery.start`.
 
     Raises:
