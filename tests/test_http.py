@@ -315,10 +315,23 @@ def test_a_malformed_chunked_body_is_400(data: bytes, size: int) -> None:
     assert caught.value.status == 400
 
 
-def test_endless_chunk_extensions_are_refused() -> None:
-    http = protocol(CHUNKED + b"1;" + b"x" * 20000)
+@pytest.mark.parametrize(
+    "data", [b"0\r\nX-Token hunter2\r\n\r\n", b"0\r\nX\x1b[2J: hunter2\r\n\r\n", b"hunter2\r\n", b"2\r\nhunter2\r\n"]
+)
+def test_what_is_said_of_a_malformed_body_has_nothing_of_it(data: bytes) -> None:
+    http = protocol(CHUNKED + data)
     http.next_head()
-    with pytest.raises(HttpError, match="431"):
+    with pytest.raises(HttpError) as caught:  # noqa: PT012  # at whichever chunk
+        while http.next_body():
+            pass
+    assert str(caught.value) == "400 a malformed chunked body"
+
+
+@pytest.mark.parametrize("data", [b"1;" + b"x" * 20000, b"0\r\nX: " + b"x" * 20000])
+def test_endless_chunk_extensions_and_trailers_are_refused(data: bytes) -> None:
+    http = protocol(CHUNKED + data)
+    http.next_head()
+    with pytest.raises(HttpError, match="431 a chunk's size or trailers of too many bytes"):
         http.next_body()
 
 

@@ -339,7 +339,10 @@ def _next_event(conn: h11.Connection) -> object:
     try:
         return conn.next_event()
     except h11.RemoteProtocolError as exc:
-        raise HttpError(exc.error_status_hint, str(exc)) from exc
+        # Not in h11's words: they quote what the peer sent, and that is nothing for logs.
+        is_long = exc.error_status_hint == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        reason = "a chunk's size or trailers of too many bytes" if is_long else "a malformed chunked body"
+        raise HttpError(exc.error_status_hint, reason) from exc
 
 
 def error_response(status: int, reason: str, fields: list[tuple[bytes, bytes]] | None = None) -> bytes:
