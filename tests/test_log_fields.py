@@ -40,9 +40,15 @@ def test_of_a_request_there_are_method_and_path() -> None:
     assert of_request(request, close_code=1011) == {
         "peer": "192.0.2.7:50123",
         "method": "GET",
-        "path": "/a b",
+        "path": "/a%20b",
         "close_code": 1011,
     }
+
+
+def test_a_path_cannot_begin_a_line_of_its_own() -> None:
+    request = Request(b"GET /%0d%0aERROR:%1b[2J HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert request.path == "/\r\nERROR:\x1b[2J"
+    assert of_request(request)["path"] == "/%0d%0aERROR:%1b[2J"
 
 
 def test_the_fields_are_none_that_a_record_has_already() -> None:

@@ -1,7 +1,8 @@
 """What the library's log records say beside their words: the `extra=` fields, by the names of docs/observability.md.
 
 Whoever logs something about a peer asks here, so that a name means the same everywhere. Nothing here is a secret: of a
-request there are the method and the path, never its query, its headers or its body.
+request there are the method and the path, never its query, its headers or its body. Nor does a peer write lines of its
+own into the log: the path is as sent, where no control character can be.
 """
 
 from __future__ import annotations
@@ -23,4 +24,4 @@ def of_peer(remote: SocketAddress | None, **more: object) -> dict[str, object]:
 
 def of_request(request: Request, **more: object) -> dict[str, object]:
     """Return the fields of a record about a request, or about the WebSocket that it has become."""
-    return of_peer(request._remote, method=request.method, path=request.path, **more)
+    return of_peer(request._remote, method=request.method, path=request._path_as_sent(), **more)

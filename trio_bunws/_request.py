@@ -124,6 +124,9 @@ class Request:
         path, _, query = target.partition("?")
         return path or "/", query
 
+    def _path_as_sent(self) -> str:
+        return self._split_target()[0]
+
     @property
     def method(self) -> str:
         """The method as sent: ``"GET"``."""
@@ -146,7 +149,7 @@ class Request:
     @property
     def path(self) -> str:
         """The path without the query, percent-decoded."""
-        return unquote(self._split_target()[0])
+        return unquote(self._path_as_sent())
 
     @property
     def query(self) -> MultiDict:
