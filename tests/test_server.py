@@ -117,8 +117,10 @@ async def test_upgrade_complains_of_what_can_never_work(nursery: trio.Nursery) -
     with pytest.raises(ValueError, match="header"):
         server.upgrade(request, headers=[("X-Bad", "\0")])
     assert server.upgrade(request)  # nothing was recorded
-    with pytest.raises(RuntimeError, match=r"websocket=WebSocketHandler"):
+    with pytest.raises(RuntimeError) as caught:
         make(nursery, fetch=no_response).upgrade(handshake())
+    for fix in ("pass websocket=WebSocketHandler(...) to serve", "name it websocket in the module"):
+        assert fix in str(caught.value)
 
 
 async def test_the_websocket_gets_what_upgrade_was_given(nursery: trio.Nursery) -> None:

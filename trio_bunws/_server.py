@@ -52,6 +52,7 @@ logger = logging.getLogger("trio_bunws.server")
 Fetch: TypeAlias = "Callable[[Request, Server[T]], Response | Awaitable[Response | None] | None]"
 OnError: TypeAlias = "Callable[[Exception], Response | Awaitable[Response | None] | None]"
 MAX_TIMEOUT: Final = 86_400.0
+"""Seconds; the greatest `idle_timeout` of requests, and `grace`: a day."""
 
 
 @final
@@ -146,7 +147,8 @@ class Server(Generic[T]):
             protocol: the subprotocol, answered only if the client offered it (or a `Sec-WebSocket-Protocol` header).
 
         Returns:
-            True once per request; False if it was upgraded or answered already, or is no WebSocket handshake.
+            True once per request; False if it was upgraded or answered already, if it is no WebSocket handshake, and
+            once `stop` closes WebSockets.
 
         Raises:
             TypeError: if `request` is no `Request`, or `headers` or `protocol` are of the wrong type.
@@ -157,11 +159,12 @@ class Server(Generic[T]):
             raise TypeError(f"upgrade expects a Request, not {type(request).__name__}")
         if self._slot is None:
             raise RuntimeError(
-                "upgrade needs a WebSocket handler: pass websocket=WebSocketHandler(...) to serve or open_server"
+                "upgrade needs a WebSocket handler, and this server has none: pass websocket=WebSocketHandler(...) to "
+                "serve or open_server, or name it websocket in the module that `trio-bunws serve` is given"
             )
         if request._answered or request._upgrade is not None or request._handshake is None:
             return False
-        if self._engine.closing is not None:
+        if self._engine.closing is not None:  # it would be closed at once
             return False
         request._upgrade = Upgrade(headers, data, protocol)
         return True
