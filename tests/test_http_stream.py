@@ -596,7 +596,7 @@ async def test_a_file_that_cannot_be_read_is_a_500(file: Path, monkeypatch: pyte
     def broken(*_args: object) -> int:
         raise OSError(5, "broken")
 
-    monkeypatch.setattr("trio_bunws._response.os.open", broken)
+    monkeypatch.setattr("trio_bunws._file_body.os.open", broken)
     async with request_on(FakeTransport(GET)) as (stream, request):
         with pytest.raises(HttpError, match="500"):
             await stream.respond(request, Response.file(file))

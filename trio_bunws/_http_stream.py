@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from trio_bunws._file_body import FileBody
 from trio_bunws._headers import Headers
 from trio_bunws._log_fields import of_peer, of_request
-from trio_bunws._response import FileBody, Response
+from trio_bunws._response import Response
 from trio_bunws._wire.http import HttpError, HttpProtocol, error_response
 
 if TYPE_CHECKING:
