@@ -37,7 +37,7 @@ ROWS = (
         "_wire.compression",
         "_wire.messages",
         "_wire.codec",
-        "_wire.answer",
+        "_wire.client_request",
         "_wire.opening",
         "_wire.tunnel",
     ),
@@ -115,7 +115,7 @@ WIRE_ROW = 4
 WIRE_ROWS = (
     ("_wire.http", "_wire.events", "_wire.frames", "_wire.deflate"),
     ("_wire.compression", "_wire.closing", "_wire.ready"),
-    ("_wire.upgrade", "_wire.messages", "_wire.answer"),
+    ("_wire.upgrade", "_wire.messages", "_wire.client_request"),
     ("_wire.codec", "_wire.opening", "_wire.tunnel"),
 )
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from trio_bunws import HandshakeError, Headers, PerMessageDeflate, RemoteProtocolError
-from trio_bunws._wire.answer import MAX_BODY, MAX_HEAD
+from trio_bunws._wire.client_request import MAX_BODY, MAX_HEAD
 from trio_bunws._wire.compression import Agreement, accept_offers
 from trio_bunws._wire.http import RequestHead
 from trio_bunws._wire.opening import Opening

@@ -25,7 +25,6 @@ SINGLE: Final = frozenset(
     {b"host", b"content-length", b"transfer-encoding", b"sec-websocket-key", b"sec-websocket-version"}
 )
 """Fields of which a second one is an attack or a mistake."""
-FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 MAX_LENGTH_DIGITS: Final = 19
 PHRASES: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 

@@ -1,7 +1,7 @@
 """The opening handshake of a WebSocket, the client's side, without I/O: the request, and what the answer must be.
 
 It checks all that RFC 6455, section 4.1, wants of a 101, and keeps the beginning of any other answer for the error.
-`_connect.py` drives it; the response is read by `answer.py`.
+`_connect.py` drives it; how it is sent and read is `client_request.py`'s.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from trio_bunws._errors import HandshakeError
 from trio_bunws._headers import Headers
-from trio_bunws._wire import compression
-from trio_bunws._wire.answer import Answer
-from trio_bunws._wire.upgrade import accept_token
+from trio_bunws._wire import compression, upgrade
+from trio_bunws._wire.client_request import ClientRequest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,19 +19,7 @@ if TYPE_CHECKING:
     from trio_bunws._options import PerMessageDeflate
 
 SWITCHING: Final = 101
-OURS: Final = frozenset(
-    {
-        "upgrade",
-        "connection",
-        "content-length",
-        "transfer-encoding",
-        "sec-websocket-key",
-        "sec-websocket-version",
-        "sec-websocket-accept",
-        "sec-websocket-extensions",
-        "sec-websocket-protocol",
-    }
-)
+OURS: Final = upgrade.OURS | {"sec-websocket-key", "sec-websocket-version"}
 """Fields of the request that the application does not write."""
 
 
@@ -49,14 +36,10 @@ class Opened(NamedTuple):
     """How messages may be compressed; None: not at all."""
 
 
-class Opening:
-    """One handshake.
+class Opening(ClientRequest):
+    """One handshake."""
 
-    You must send `request`, and then `feed` each read, `b""` for the end of the stream, until that returns True; then
-    `result` tells how it ended. It may be asked before, if there is no time to wait for the rest of a refusal.
-    """
-
-    __slots__ = ("_answer", "_deflate", "_key", "_protocols", "request")
+    __slots__ = ("_deflate", "_key", "_protocols")
 
     def __init__(
         self,
@@ -95,18 +78,7 @@ class Opening:
         if offer:
             fields.append((b"Sec-WebSocket-Extensions", offer.encode()))
         fields += headers.raw()
-        self._answer: Final = Answer("server", "GET", resource, fields)
-        self.request: Final = self._answer.request
-        """The bytes to send."""
-
-    @property
-    def refused(self) -> bool:
-        """Whether the head of a response that refuses has come; only its body can still be missing."""
-        return self._answer.refused
-
-    def feed(self, data: bytes) -> bool:
-        """Take what was read; True: that was all. Raises as `Answer.feed`."""
-        return self._answer.feed(data)
+        super().__init__("server", "GET", resource, fields)
 
     def result(self) -> Opened:
         """Return what was agreed on.
@@ -115,10 +87,9 @@ class Opening:
             HandshakeError: if the server refused, or its 101 is not an answer to this request.
             RemoteProtocolError: if a header of its answer holds a control character.
         """
-        answer = self._answer
-        headers = answer.headers()
-        if answer.refused:
-            raise HandshakeError(answer.status, headers, answer.body)
+        headers = self.response_headers()
+        if self.refused:
+            raise HandshakeError(self.status, headers, self.body)
         fault = self._fault(headers)
         agreed = None
         extensions = ", ".join(headers.getall("sec-websocket-extensions"))
@@ -129,7 +100,7 @@ class Opening:
                 fault = str(exc)
         if fault:
             raise HandshakeError(SWITCHING, headers, b"", reason=fault)
-        return Opened(headers.get("sec-websocket-protocol"), answer.trailing, extensions, agreed)
+        return Opened(headers.get("sec-websocket-protocol"), self.trailing, extensions, agreed)
 
     def _fault(self, headers: Headers) -> str:
         """Tell what is wrong with a 101; "" if nothing."""
@@ -138,7 +109,7 @@ class Opening:
         connection = ",".join(headers.getall("connection")).lower()
         if "upgrade" not in (token.strip() for token in connection.split(",")):
             return "its Connection is not Upgrade"
-        if headers.getall("sec-websocket-accept") != [accept_token(self._key).decode()]:
+        if headers.getall("sec-websocket-accept") != [upgrade.accept_token(self._key).decode()]:
             return "its Sec-WebSocket-Accept does not belong to our key"
         answered = headers.getall("sec-websocket-protocol")
         if len(answered) > 1 or any(name not in self._protocols for name in answered):

@@ -33,7 +33,7 @@ OURS: Final = frozenset(
         "sec-websocket-protocol",
     }
 )
-"""Fields of a 101 that the application does not write; the last one it only proposes."""
+"""Fields of a 101 that the application does not write; a `Sec-WebSocket-Protocol` of its own is only a proposal."""
 
 
 class Handshake(NamedTuple):

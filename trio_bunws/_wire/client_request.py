@@ -1,6 +1,7 @@
-"""The response to a client's request that wants to go on without HTTP, sans-I/O: its head, and a body's beginning.
+"""A client's request that wants to go on without HTTP, and the response to it, without I/O.
 
-What the response must be is for who asked: `opening.py` (an upgrade) and `tunnel.py` (CONNECT). h11 reads the head.
+What is asked, and what the response must be, is for the subclasses: `opening.py` (an upgrade) and `tunnel.py`
+(CONNECT). `_connect.py` drives both. h11 writes the request and reads the response.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ PROTOCOL_ERROR: Final = 1002
 NO_ANSWER: Final = 1006
 
 
-class Answer:
+class ClientRequest:
     """One request and its response.
 
     You must send `request`, and then `feed` each read, `b""` for the end of the stream, until that returns True, or
-    until it is `refused` and there is no time to wait for the rest.
+    until it is `refused` and there is no time to wait for the rest. The `result` of a subclass then tells how it ended.
     """
 
     __slots__ = ("_conn", "_response", "_who", "body", "request")
@@ -54,7 +55,7 @@ class Answer:
 
     @property
     def status(self) -> int:
-        """Its status code."""
+        """The response's status code."""
         assert self._response is not None  # feed() returned True, or `refused` was looked at
         return self._response.status_code
 
@@ -63,8 +64,8 @@ class Answer:
         """What came behind a response that grants."""
         return self._conn.trailing_data[0]
 
-    def headers(self) -> Headers:
-        """Return its headers. Raises `RemoteProtocolError` if one holds a control character."""
+    def response_headers(self) -> Headers:
+        """Return the response's headers. Raises `RemoteProtocolError` if one holds a control character."""
         assert self._response is not None  # as above
         try:
             return Headers([(name.decode(), value.decode("latin-1")) for name, value in self._response.headers])
