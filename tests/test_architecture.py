@@ -75,6 +75,7 @@ ROWS = (
     ("_server_connection", "_client_connection"),
     ("_server", "_client_life"),
     ("_session",),
+    ("_run",),
     ("_serve", "_client"),
     ("_reconnect",),
     # The command line: what every command uses, the parts of one, the commands, and which of them is meant.

@@ -1,6 +1,6 @@
 """What a `Server` does when asked, without sockets and without `serve`: upgrade, publish, count, reload, stop.
 
-Connections run on the fake wires of `connection_fakes.py`; that all of it works behind listeners is `test_serve.py`'s
+Connections run on the fake wires of `connection_fakes.py`; that all of it works behind listeners is `test_run.py`'s
 subject.
 """
 

@@ -1,6 +1,6 @@
 """How many connections a server has, in all and from each network, and whether one more may come.
 
-It counts, and tells the log of those that may not; how they are refused is `_serve.py`'s affair, the only caller. The
+It counts, and tells the log of those that may not; how they are refused is `_run.py`'s affair, the only caller. The
 server waits here for its last connection.
 """
 

@@ -1,6 +1,6 @@
 """Listening: TCP and unix sockets of our own, or listeners that the application made, behind one small interface.
 
-`_serve.py` opens them, runs each one's `accept` in a task, and closes them before anything else when the server stops.
+`_serve.py` opens them. `_run.py` runs each one's `accept` in a task, and closes them first when the server stops.
 """
 
 from __future__ import annotations

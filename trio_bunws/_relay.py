@@ -2,7 +2,7 @@
 
 What is published in one scheduler tick goes to the broker as one batch per topic, from a queue that has a bound; what
 comes from there goes to the hub at once. It knows which batches are the server's own, asks and answers for the count of
-subscribers everywhere, counts what is lost, and logs that once per episode. `_relayed_hub.py` and `_serve.py` use it.
+subscribers everywhere, counts what is lost, and logs that once per episode. `_relayed_hub.py` and `_run.py` use it.
 """
 
 from __future__ import annotations

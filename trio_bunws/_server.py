@@ -1,6 +1,6 @@
 """`Server`: what an application holds of a running server. It upgrades, publishes, counts and stops.
 
-The tasks are `_serve.py`'s, which also feeds it connections; the loop that asks `fetch` is `_session.py`'s. Nothing
+The tasks are `_run.py`'s, which also feeds it connections; the loop that asks `fetch` is `_session.py`'s. Nothing
 here waits but the awaitable that `stop` returns, and the count of subscribers everywhere.
 """
 

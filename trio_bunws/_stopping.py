@@ -1,6 +1,6 @@
 """What `Server.stop` returns, and how it is known that the wrong task waits for it.
 
-Nothing is stopped here; `_server.py` and `_serve.py` do that.
+Nothing is stopped here; `_server.py` and `_run.py` do that.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Streams as transports: TLS, memory, a user's own; and how what was accepted or connected becomes one, or a socket's.
 
 Such a stream can only be written to by a task, so bytes are handed over and written by the writer. `_listeners` and
-`_connect` make transports by `take_over`, `_serve` adds TLS by `start_tls`.
+`_connect` make transports by `take_over`, `_run` adds TLS by `start_tls`.
 """
 
 from __future__ import annotations
