@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, assert_type
 import attrs
 import pytest
 
-from trio_bunws._handlers import HandlerSlot, WebSocketHandler, is_async_callable
+from trio_bunws._handlers import UNSET, HandlerSlot, WebSocketHandler, check_handlers, is_async_callable
 from trio_bunws._options import PerMessageDeflate
 
 if TYPE_CHECKING:
@@ -264,3 +264,28 @@ def test_a_slot_swaps_handler_and_table_together() -> None:
     slot.swap(second)
     assert (slot.handler, slot.calls) == (second, second._calls)
     assert slot.calls.open is print
+
+
+@pytest.mark.parametrize(
+    ("fetch", "websocket", "error"),
+    [(plain, WebSocketHandler(), coroutine), (None, UNSET, None), (UNSET, UNSET, UNSET)],
+)
+def test_what_serve_and_reload_take_is_a_function_a_handler_or_nothing(
+    fetch: object, websocket: object, error: object
+) -> None:
+    check_handlers("serve", fetch, websocket, error)
+
+
+@pytest.mark.parametrize(
+    ("fetch", "websocket", "error", "words"),
+    [
+        (1, UNSET, None, "reload expects fetch to be a function or None, not 1"),
+        (None, UNSET, "x", "reload expects error to be a function or None, not 'x'"),
+        (None, None, None, "reload expects websocket to be a WebSocketHandler, not None"),
+        (None, WebSocketHandler, None, "reload expects websocket to be a WebSocketHandler, not <class"),
+    ],
+)
+def test_anything_else_is_refused_by_name(fetch: object, websocket: object, error: object, words: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        check_handlers("reload", fetch, websocket, error)
+    assert str(caught.value).startswith(words)

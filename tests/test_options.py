@@ -18,6 +18,7 @@ from trio_bunws._options import (
     boolean,
     check_bool,
     check_callable,
+    check_deflate,
     check_int,
     check_timeout,
 )
@@ -183,3 +184,14 @@ def test_what_cannot_be_called_is_refused() -> None:
 def test_a_message_says_what_0_means() -> None:
     words = "stop expects grace to be 0 (at once) or a number of seconds above 0 and at most 9, not -1"
     refused(ValueError, words, lambda: check_timeout("stop", "grace", -1, maximum=9, zero="at once"))
+
+
+@pytest.mark.parametrize("value", [True, False, PerMessageDeflate(min_size=5)])
+def test_compression_is_a_bool_or_its_options(value: object) -> None:
+    check_deflate("WebSocket", "per_message_deflate", value)
+
+
+@pytest.mark.parametrize("value", [None, "shared", {"compress": True}])
+def test_compression_is_nothing_else(value: object) -> None:
+    words = f"WebSocket expects per_message_deflate to be a boolean or a PerMessageDeflate, not {value!r}"
+    refused(TypeError, words, lambda: check_deflate("WebSocket", "per_message_deflate", value))
