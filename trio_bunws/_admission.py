@@ -1,7 +1,7 @@
 """How many connections a server has, in all and from each network, and whether one more may come.
 
-It counts, and tells the log of those that may not; how they are refused is `_run.py`'s affair, the only caller. The
-server waits here for its last connection.
+It counts, and tells the log of those that may not. `_run.py` asks for each connection, refuses it if need be, and waits
+here for the last one.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Admission:
         """Connections open now."""
 
     def admit(self, remote: SocketAddress | None) -> bool:
-        """Count a connection, unless it is over a limit (False); `None`, no address, is only one of all."""
+        """Count a connection and return True, or False if it is one too many; who has no address counts only in all."""
         limits = self._limits
         if limits.max_connections is not None and self.count >= limits.max_connections:
             self._log_refusal(remote, "max_connections")

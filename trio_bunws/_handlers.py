@@ -1,7 +1,7 @@
 """The application's handlers and options for its WebSockets, checked once, when they are handed over.
 
-Nothing here calls a handler. `_connection` and `_websocket` read the resolved table (`Calls`), so that no event
-asks twice whether a handler exists or is async; `Server.reload` swaps the table through `HandlerSlot`.
+Nothing here calls a handler. `_dispatch.py` does, by the resolved table (`Calls`), so that no event asks twice whether
+a handler exists or is async; `Server.reload` swaps the table through `HandlerSlot`.
 Source: https://bun.com/docs/api/websockets; the fluent form is brioche's.
 """
 

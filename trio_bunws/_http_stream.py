@@ -1,7 +1,7 @@
 """The I/O of HTTP on one connection: heads and bodies in, responses out, and the time that each may take.
 
-What the bytes mean is `_wire/http.py`'s business, what is answered the session's, which is the only caller. A
-WebSocket has no more use for it.
+What the bytes mean is `_wire/http.py`'s business, and what is answered the session's, which is the only caller. It ends
+where a WebSocket begins.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class HttpStream:
 
     You must call, in each cycle: `next_head`; `answering`, and inside of its scope what reads the body
     (`read_body`, at will) and `respond`. Or `refuse`, or `take_trailing`, after which nothing is left to call.
-    What somebody else has read of the first request goes to `first_head` before.
+    Where the poller has read the first request, `first_head` takes what it read before all that.
     """
 
     __slots__ = (
@@ -167,7 +167,7 @@ class HttpStream:
         return self._scope
 
     def set_timeout(self, seconds: float) -> None:
-        """Be `Exchange.set_timeout`: from now on, so many seconds without progress; 0: any number."""
+        """Allow so many seconds without progress from now on; 0: any number. One half of `Exchange`."""
         self._timeout = seconds
         self._progress()
 
@@ -181,7 +181,7 @@ class HttpStream:
         return self._timeout
 
     async def read_body(self) -> bytes:
-        """Be `Exchange.read_body`: the next bytes of the body, ``b""`` at its end.
+        """Return the next bytes of the body, ``b""`` at its end. The other half of `Exchange`.
 
         Raises:
             HttpError: if the body is too large, too slow or malformed, which is to be refused.

@@ -1,4 +1,4 @@
-"""Listening: TCP and unix sockets of our own, or listeners that the application made, behind one small interface.
+"""Listening: kernel sockets of our own (TCP, unix), or listeners of the application's, behind one small interface.
 
 `_serve.py` opens them. `_run.py` runs each one's `accept` in a task, and closes them first when the server stops.
 """
@@ -20,6 +20,7 @@ import trio
 
 from trio_bunws._stream_transport import take_over
 from trio_bunws._transport import SocketTransport, harmless, own_socket
+from trio_bunws._url import authority
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -58,7 +59,7 @@ EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.E
 UNAVAILABLE: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 """A machine without IPv6 may still name ::1 for localhost."""
 PORTS_TRIED: Final = 8
-"""Free ports tried for several addresses: one in ten is in use at the second where thousands of connections are."""
+"""Free ports to try for several addresses: with thousands of connections, one port in ten is taken at the second."""
 
 
 class Address(NamedTuple):
@@ -82,7 +83,7 @@ class Listening(Protocol):
 
 
 class ListeningSocket:
-    """A kernel socket of our own; `path` is the file that it has made."""
+    """A kernel socket of our own; `path` is that of the file which a unix socket has made."""
 
     __slots__ = ("_file", "_path", "_socket")
 
@@ -98,7 +99,7 @@ class ListeningSocket:
         self.close()
 
     def close(self) -> None:
-        """Stop listening. Idempotent."""
+        """Stop listening, where nothing can wait. Idempotent."""
         if self._socket.fileno() != -1:
             # Before the socket is closed: a file that nobody listens on is taken for a dead process's.
             self._remove_file()
@@ -115,9 +116,9 @@ class ListeningSocket:
 
 @attrs.frozen(eq=False)
 class Inherited:
-    """What another process has opened to be served here, and the address that it was asked for.
+    """What another process (`_cli/`) has opened to be served here, and the address that it was asked for.
 
-    Passed to `serve` as its listeners, which then accepts as from sockets of its own, and tells that address.
+    Given to `serve` as its `listeners`: it accepts from them as from sockets of its own, and tells that address.
     """
 
     listeners: tuple[trio.SocketListener, ...]
@@ -218,8 +219,7 @@ async def open_tcp(hostname: str, port: int, *, reuse_port: bool, scheme: str) -
             if exc.errno != errno.EADDRINUSE or not tries:
                 raise
     port = sockets[0].getsockname()[1]
-    shown = f"[{hostname}]" if ":" in hostname else hostname
-    return sockets, Address(f"{scheme}://{shown}:{port}/", hostname, port)
+    return sockets, Address(f"{scheme}://{authority(hostname, port)}/", hostname, port)
 
 
 def bind_all(addresses: Iterable[tuple[int, tuple[Any, ...]]], port: int, *, reuse_port: bool) -> list[socket.socket]:
@@ -282,7 +282,7 @@ def listen_unix(path: str | os.PathLike[str]) -> tuple[list[Listening], Address]
 
 
 def open_unix(path: str | os.PathLike[str]) -> tuple[socket.socket, Address]:
-    """Open the socket of `listen_unix`, for whoever accepts elsewhere, and removes the file. Raises `OSError`."""
+    """Open the socket of `listen_unix`, for whoever accepts, and removes the file, elsewhere. Raises `OSError`."""
     name = os.fspath(path)
     if not name.startswith("\0"):
         with _named(repr(name)):
@@ -347,8 +347,7 @@ def wrap_listeners(
     if isinstance(first, trio.SocketListener):
         match first.socket.getsockname():
             case (str(host), int(port), *_):
-                shown = f"[{host}]" if ":" in host else host
-                address = Address(f"{scheme}://{shown}:{port}/", host, port)
+                address = Address(f"{scheme}://{authority(host, port)}/", host, port)
             case str(name):
                 address = Address(f"unix://{name}", None, None)
     return [ListeningStreams(listener) for listener in listeners], address

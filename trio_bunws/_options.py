@@ -1,7 +1,7 @@
 """The option classes that stand alone, and the checks that every option of the package goes through.
 
 A check names the option and says what is allowed, so that a mistake is understood where it was made.
-Nothing here acts on an option. `_handlers` builds on the checks, `_serve` and `_server` on those and `Limits`.
+Nothing here acts on an option. Whoever takes arguments of the application's uses the checks.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def check_timeout(owner: str, name: str, value: object, *, maximum: float | None
 
 
 def boolean(instance: object, attribute: attrs.Attribute[bool], value: object) -> None:
-    """Be the validator of a bool attribute."""
+    """Validate a bool attribute, as attrs asks for it."""
     check_bool(type(instance).__name__, attribute.name, value)
 
 

@@ -214,7 +214,7 @@ class Request:
         return await self._exchange.read_body()
 
     def _set_timeout(self, seconds: float) -> None:
-        """Be `Server.timeout`; without effect on a request that has been answered."""
+        """Do what `Server.timeout` promises; nothing for a request that has been answered."""
         if self._exchange is not None:
             self._exchange.set_timeout(seconds)
 

@@ -1,7 +1,8 @@
 """Where a client connects: a WebSocket's URL or a proxy's, taken apart and checked before anything is sent.
 
-Pure functions and values; `_client_options.py` and `_proxy.py` ask, and `_connect.py` goes there. Sources: RFC 6455,
-section 3; the URL standard for what is percent-encoded; Bun 1.4.5 (and `ws`) for unix sockets.
+Pure functions and values; `_client_options.py` and `_proxy.py` ask, and `_connect.py` goes there. Whoever else writes a
+host and its port does it by `authority`. Sources: RFC 6455, section 3; the URL standard for what is percent-encoded;
+Bun 1.4.5 (and `ws`) for unix sockets.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def parse_proxy(url: object) -> Target:
 
 
 def authority(host: str, port: int | None) -> str:
-    """Return how a request names a host and its port."""
+    """Return host and port as URLs and `Host` have them: an IPv6 address in brackets."""
     name = f"[{host}]" if ":" in host else host
     return name if port is None else f"{name}:{port}"
 

@@ -1,7 +1,7 @@
-"""What the codec tells of a client's frames: plain values, with no behaviour and no reference to a connection.
+"""What the codec tells of a peer's frames: plain values, with no behaviour and no reference to a connection.
 
-`codec.py` makes them and `_connection` acts on them. A message has no class of its own, because its payload says all:
-a text message is a `str`, a binary one `bytes`.
+`codec.py` makes them and `_connection.py` acts on them, for clients as for servers. A message has no class of its own,
+because its payload says all: a text message is a `str`, a binary one `bytes`.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ class Pong:
 
 @attrs.frozen
 class Close:
-    """The client's Close frame (RFC 6455, section 5.5.1); no event follows it."""
+    """The peer's Close frame (RFC 6455, section 5.5.1); no event follows it."""
 
     code: int
-    """The client's code, or 1005 where the frame was empty."""
+    """The peer's code, or 1005 where the frame was empty."""
     reason: str
-    """The client's reason, or ""."""
+    """The peer's reason, or ""."""
 
 
 @attrs.frozen
 class Failure:
-    """The client broke the protocol or a limit; no event follows it.
+    """The peer broke the protocol or a limit; no event follows it.
 
-    Both fields fit the Close frame that tells the client (RFC 6455, section 7.1.7).
+    Both fields fit the Close frame that tells the peer (RFC 6455, section 7.1.7).
     """
 
     code: int

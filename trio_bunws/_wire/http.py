@@ -1,7 +1,7 @@
 """HTTP/1.1 of a server without I/O: bytes in, a checked head and body chunks out, and a response's bytes back.
 
 The head is checked here, on its raw bytes, before h11 sees it, because h11 lets shapes pass that are good for request
-smuggling. h11 keeps the state of the cycle and frames both bodies. The session is the caller; nobody else.
+smuggling. h11 keeps the state of the cycle and frames both bodies. `_http_stream.py` is the caller.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The opening handshake of a WebSocket, the server's side, without I/O: is this request one, and what answers it.
 
-It decides nothing that is the application's (origin, path). The session asks `check_handshake`, and whoever runs the
-connection sends `response_101`.
+It decides nothing that is the application's (origin, path). The session asks `check_handshake`; the server makes the
+`response_101`, which the connection sends.
 """
 
 from __future__ import annotations
