@@ -7,8 +7,9 @@ import trio
 import trio.testing
 
 from trio_bunws import SocketAddress
-from trio_bunws._admission import LOG_PAUSE, Admission, network_of
+from trio_bunws._admission import Admission, network_of
 from trio_bunws._options import Limits
+from trio_bunws._seldom import LOG_PAUSE
 
 
 def ipv4(host: int) -> SocketAddress:

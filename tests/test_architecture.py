@@ -53,6 +53,7 @@ ROWS = (
         "_envelope",
         "_stopping",
         "_multicast",
+        "_seldom",
         "brokers._redis_url",
         "brokers._redis_slots",
     ),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from trio_bunws._log_fields import of_peer
+from trio_bunws._seldom import SeldomLog
 
 if TYPE_CHECKING:
     from trio_bunws._options import Limits
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("trio_bunws.server")
 
-LOG_PAUSE: Final = 10.0
-"""Seconds between two lines about refused connections: a flood of connections must not become a flood of lines."""
 IPV4_MAPPED: Final = bytes(10) + b"\xff\xff"
 """How an IPv6 socket that takes IPv4 connections too writes their addresses (RFC 4291, section 2.5.5.2)."""
 NETWORK_SIZE: Final = 8
@@ -31,14 +30,13 @@ NETWORK_SIZE: Final = 8
 class Admission:
     """The open connections of one server."""
 
-    __slots__ = ("_empty", "_limits", "_logged_at", "_per_network", "_unlogged", "count")
+    __slots__ = ("_empty", "_limits", "_per_network", "_refusals", "count")
 
     def __init__(self, limits: Limits) -> None:
         self._limits: Final = limits
         self._per_network: Final[dict[str | bytes, int]] = {}
         self._empty = trio.Event()
-        self._logged_at: float | None = None  # when a refusal was last told to the log
-        self._unlogged = 0  # refusals since then
+        self._refusals: Final = SeldomLog(logger)
         self.count: int = 0
         """Connections open now."""
 
@@ -78,15 +76,8 @@ class Admission:
             await self._empty.wait()
 
     def _log_refusal(self, remote: SocketAddress | None, limit: str) -> None:
-        now = trio.current_time()
-        if self._logged_at is not None and now < self._logged_at + LOG_PAUSE:
-            self._unlogged += 1
-            return
         fields = of_peer(remote)
-        more = f"; {self._unlogged} more since the last such line" if self._unlogged else ""
-        logger.warning("%s: refused, there are too many connections (%s)%s", fields["peer"], limit, more, extra=fields)
-        self._logged_at = now
-        self._unlogged = 0
+        self._refusals.warning("%s: refused, there are too many connections (%s)", fields["peer"], limit, extra=fields)
 
 
 def network_of(remote: SocketAddress) -> str | bytes:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 import attrs
 import trio
 
+from trio_bunws._seldom import SeldomLog
 from trio_bunws._stream_transport import take_over
 from trio_bunws._transport import SocketTransport, harmless, own_socket
 from trio_bunws._url import authority
@@ -158,6 +159,7 @@ async def accept_sockets(listening: socket.socket, accepted: Callable[[SocketTra
     nobody expected, it pauses and goes on. Raises `OSError` if the socket does not listen any more.
     """
     family = listening.family  # once: it is made a member of an enumeration, which takes as long as a system call
+    failures = SeldomLog(logger)
     while True:
         await trio.lowlevel.wait_readable(listening)
         for _ in range(ACCEPTS_PER_WAKE):
@@ -171,8 +173,7 @@ async def accept_sockets(listening: socket.socket, accepted: Callable[[SocketTra
                 if exc.errno in NOT_LISTENING:
                     raise
                 # Not at once: the queue is as it was, so that the socket is readable, and this would spin.
-                logger.warning("cannot accept connections, trying again in %s s: %s", ACCEPT_PAUSE, exc)
-                await trio.sleep(ACCEPT_PAUSE)
+                await _pause(exc, failures)
                 break
             accepted(own_socket(sock, address, family))
 
@@ -181,16 +182,22 @@ async def accept_streams(
     listener: trio.abc.Listener[trio.abc.Stream], accepted: Callable[[Transport], None]
 ) -> NoReturn:
     """Call `accepted` with each connection of a user's listener, until cancelled."""
+    failures = SeldomLog(logger)
     while True:
         try:
             stream = await listener.accept()
         except OSError as exc:
             if exc.errno not in EXHAUSTED:
                 raise
-            logger.warning("cannot accept connections, trying again in %s s: %s", ACCEPT_PAUSE, exc)
-            await trio.sleep(ACCEPT_PAUSE)
+            await _pause(exc, failures)
             continue
         accepted(take_over(stream))
+
+
+async def _pause(exc: OSError, failures: SeldomLog) -> None:
+    """Wait for what accepting needs and the system does not have just now."""
+    failures.warning("cannot accept connections, trying again in %s s: %s", ACCEPT_PAUSE, exc)
+    await trio.sleep(ACCEPT_PAUSE)
 
 
 async def listen_tcp(hostname: str, port: int, *, reuse_port: bool, scheme: str) -> tuple[list[Listening], Address]:
