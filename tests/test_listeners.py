@@ -286,18 +286,25 @@ async def close_all(places: list[Listening]) -> None:
         await place.aclose()
 
 
-async def test_a_free_port_is_picked_and_connections_are_accepted(nursery: trio.Nursery) -> None:
+async def an_ipv4_peer_is_accepted(places: list[Listening], port: int | None) -> None:
+    """Connect by IPv4, and see that one of the places accepts it under this peer's own address."""
+    accepted: list[Transport] = []
+    async with trio.open_nursery() as nursery:
+        for place in places:
+            nursery.start_soon(place.accept, accepted.append)
+        with socket.create_connection(("127.0.0.1", port)) as peer:
+            while not accepted:
+                await trio.testing.wait_all_tasks_blocked()
+            assert accepted[0].remote == SocketAddress("127.0.0.1", "IPv4", peer.getsockname()[1])
+        accepted[0].abort()
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_free_port_is_picked_and_connections_are_accepted() -> None:
     places, address = await listen_tcp("127.0.0.1", 0, reuse_port=False, scheme="https")
     assert address.port
     assert address == Address(f"https://127.0.0.1:{address.port}/", "127.0.0.1", address.port)
-    accepted: list[Transport] = []
-    nursery.start_soon(places[0].accept, accepted.append)
-    with socket.create_connection(("127.0.0.1", address.port)) as peer:
-        while not accepted:
-            await trio.testing.wait_all_tasks_blocked()
-        assert accepted[0].remote == SocketAddress("127.0.0.1", "IPv4", peer.getsockname()[1])
-    accepted[0].abort()
-    nursery.cancel_scope.cancel()
+    await an_ipv4_peer_is_accepted(places, address.port)
     await close_all(places)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", address.port))
@@ -446,18 +453,10 @@ async def test_beside_another_address_an_ipv6_socket_does_not_take_ipv4_connecti
     await close_all(places)
 
 
-async def test_every_address_is_those_of_ipv4_too_and_an_ipv4_peer_is_called_so(nursery: trio.Nursery) -> None:
+async def test_every_address_is_those_of_ipv4_too_and_an_ipv4_peer_is_called_so() -> None:
     places, address = await listen_tcp("::", 0, reuse_port=False, scheme="http")
     assert address == Address(f"http://[::]:{address.port}/", "::", address.port)
-    accepted: list[Transport] = []
-    for place in places:
-        nursery.start_soon(place.accept, accepted.append)
-    with socket.create_connection(("127.0.0.1", address.port)) as peer:
-        while not accepted:
-            await trio.testing.wait_all_tasks_blocked()
-        assert accepted[0].remote == SocketAddress("127.0.0.1", "IPv4", peer.getsockname()[1])
-    accepted[0].abort()
-    nursery.cancel_scope.cancel()
+    await an_ipv4_peer_is_accepted(places, address.port)
     await close_all(places)
 
 
