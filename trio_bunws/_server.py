@@ -249,7 +249,10 @@ class Server(Generic[T]):
         return request._remote
 
     def timeout(self, request: Request, seconds: float) -> None:
-        """Allow this request so many seconds without progress, instead of `idle_timeout`; 0: any number."""
+        """Allow this request so many seconds without progress, instead of `idle_timeout`.
+
+        0: any number, and its body may be as slow as it likes.
+        """
         if not isinstance(request, Request):
             raise TypeError(f"timeout expects a Request, not {type(request).__name__}")
         check_timeout("timeout", "seconds", seconds, maximum=MAX_TIMEOUT)
