@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 
 from trio_bunws._headers import Headers
-from trio_bunws._request import Request, Upgrade
+from trio_bunws._request import Request, Upgrade, check_request
 
 
 class FakeExchange:
@@ -191,3 +191,9 @@ def test_an_upgrade_with_bad_arguments() -> None:
         Upgrade(cast("dict[str, str]", 7), None, None)
     with pytest.raises(ValueError, match="control characters"):
         Upgrade({"X": "a\r\nb"}, None, None)
+
+
+def test_only_a_request_is_one() -> None:
+    check_request("upgrade", get("/"))
+    with pytest.raises(TypeError, match="upgrade expects a Request, not str"):
+        check_request("upgrade", "GET / HTTP/1.1")

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import re
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
-from typing import Final, NoReturn, final
+from typing import TYPE_CHECKING, Final, NoReturn, final
 
-from trio_bunws._request import Request
+from trio_bunws._request import check_request
+
+if TYPE_CHECKING:
+    from trio_bunws._request import Request
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 NO_PAGE: Final = frozenset({"ws", "wss", "ftp", "file"})
@@ -55,8 +58,7 @@ class Origins:
         Raises:
             TypeError: if `request` is no `Request`.
         """
-        if not isinstance(request, Request):
-            raise TypeError(f"check expects a Request, not {type(request).__name__}")
+        check_request("check", request)
         values = request.headers.getall("origin")
         return not values or (len(values) == 1 and _normal(values[0]) in self._allowed)
 

@@ -222,3 +222,9 @@ class Request:
         # Without what may be a secret (a query, a password), for this is what logs show.
         where = USER.sub("//", self.url.partition("?")[0].partition("#")[0])
         return f"<Request {self.method} {where}>"
+
+
+def check_request(method: str, value: object) -> None:
+    """Raise `TypeError` unless this is what `fetch` got; `method` is for the message."""
+    if not isinstance(value, Request):
+        raise TypeError(f"{method} expects a Request, not {type(value).__name__}")

@@ -18,7 +18,7 @@ from trio_bunws._close import ABNORMAL, CloseFrame, check_close_code, cut_reason
 from trio_bunws._handlers import UNSET, Unset, check_handlers, is_async_callable
 from trio_bunws._options import check_bool, check_callable, check_timeout
 from trio_bunws._payload import check_compress, check_topic, encode_message
-from trio_bunws._request import Request, Upgrade
+from trio_bunws._request import Upgrade, check_request
 from trio_bunws._server_connection import ServerConnection
 from trio_bunws._stopping import Stopping, inside
 from trio_bunws._wire.compression import accept_offers
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from trio_bunws._handlers import HandlerSlot, WebSocketHandler
     from trio_bunws._headers import HeadersLike
     from trio_bunws._options import Limits
+    from trio_bunws._request import Request
     from trio_bunws._response import Response
     from trio_bunws._statistics import ServerStatistics
     from trio_bunws._status import SendStatus
@@ -155,8 +156,7 @@ class Server(Generic[T]):
             ValueError: if a header cannot go on the wire.
             RuntimeError: if the server has no `websocket` handler.
         """
-        if not isinstance(request, Request):
-            raise TypeError(f"upgrade expects a Request, not {type(request).__name__}")
+        check_request("upgrade", request)
         if self._slot is None:
             raise RuntimeError(
                 "upgrade needs a WebSocket handler, and this server has none: pass websocket=WebSocketHandler(...) to "
@@ -244,8 +244,7 @@ class Server(Generic[T]):
 
     def request_ip(self, request: Request) -> SocketAddress | None:
         """Return the client's address, or `None` where there is none (unix sockets, streams in memory)."""
-        if not isinstance(request, Request):
-            raise TypeError(f"request_ip expects a Request, not {type(request).__name__}")
+        check_request("request_ip", request)
         return request._remote
 
     def timeout(self, request: Request, seconds: float) -> None:
@@ -253,8 +252,7 @@ class Server(Generic[T]):
 
         0: any number, and its body may be as slow as it likes.
         """
-        if not isinstance(request, Request):
-            raise TypeError(f"timeout expects a Request, not {type(request).__name__}")
+        check_request("timeout", request)
         check_timeout("timeout", "seconds", seconds, maximum=MAX_TIMEOUT)
         request._set_timeout(seconds)
 
