@@ -142,9 +142,37 @@ async def test_a_refusal_is_told_with_its_status_and_where_it_points() -> None:
         with pytest.raises(CommandError, match=r"HTTP status 302, a redirect to https://elsewhere.test/, "):
             async with connected(making(URL)(await listener.connect())):
                 pass  # pragma: no cover
-        with pytest.raises(CommandError, match=r"HTTP status 403$"):
+        with pytest.raises(CommandError, match=r"HTTP status 403: no$"):
             async with connected(making("ws://server.test/")(await listener.connect())):
                 pass  # pragma: no cover
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (b"", ""),
+        (b" <p>\n  no\r\n</p>\n", ": <p> no </p>"),
+        ("zu spät\x1b[31m\x00".encode(), r": zu spät\x1b[31m\x00"),
+        (b"\xff\x1f\x8b", r": \xff \x8b"),
+        (b"x" * 300, ": " + "x" * 300),
+        (b"x" * 301, ": " + "x" * 300 + "..."),
+    ],
+)
+async def test_what_a_refusal_says_is_shown_in_one_line_that_is_short_and_harmless(body: bytes, shown: str) -> None:
+    listener = MemoryListener()
+    async with open_server(lambda _request, _server: Response(body, status=403), listeners=[listener]):
+        with pytest.raises(CommandError) as caught:
+            async with connected(making(URL)(await listener.connect())):
+                pass  # pragma: no cover
+    assert str(caught.value).endswith(f"HTTP status 403{shown}")
+
+
+async def test_who_does_not_speak_http_is_told_in_the_clients_words() -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    await theirs.send_all(b"220 mail.test ESMTP\r\n\r\n")
+    with pytest.raises(CommandError, match=r"the server's answer is no HTTP response: "):
+        async with connected(making(URL)(ours)):
+            pass  # pragma: no cover
 
 
 async def test_who_never_answers_took_too_long(autojump_clock: MockClock) -> None:  # noqa: ARG001

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from trio_bunws._cli.arguments import CommandError, UsageError, header, seconds
+from trio_bunws._cli.terminal_text import printable
 from trio_bunws._client import WebSocket
-from trio_bunws._errors import BunwsError
+from trio_bunws._errors import BunwsError, HandshakeError
 from trio_bunws._headers import Headers
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 OPENING: Final = (BunwsError, OSError, trio.BrokenResourceError, trio.TooSlowError)
 """What entering a `WebSocket` raises if there is nobody, or nobody who wants to."""
+MAX_SHOWN: Final = 300
+"""Characters shown of the body of a response that refuses."""
 
 
 def add_client_arguments(parser: argparse.ArgumentParser) -> None:
@@ -126,13 +129,22 @@ async def connected(ws: WebSocket) -> AsyncGenerator[WebSocket]:
         yield ws
 
 
-def _why(exc: BaseException) -> str:
-    """Say what went wrong; trio tells it in the cause."""
+def _why(exc: Exception) -> str:
+    """Say in one line what went wrong."""
     if isinstance(exc, trio.TooSlowError):
         return "it took too long"
-    causes = exc.__cause__
-    while isinstance(causes, BaseExceptionGroup):
-        causes = causes.exceptions[0]
-    if isinstance(causes, OSError):
-        return causes.strerror or str(causes)
+    if isinstance(exc, HandshakeError):
+        said = _shown(exc.body)
+        return f"{exc}: {said}" if said else str(exc)
+    cause = exc.__cause__
+    while isinstance(cause, BaseExceptionGroup):  # trio tried several addresses: the first will do
+        cause = cause.exceptions[0]
+    if isinstance(cause, OSError):
+        return cause.strerror or str(cause)
     return str(exc)
+
+
+def _shown(body: bytes) -> str:
+    """Return the beginning of a response's body in one line, with what is no text escaped."""
+    text = " ".join(body.decode(errors="backslashreplace").split())
+    return printable(text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}...")
