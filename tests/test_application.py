@@ -30,6 +30,21 @@ pair = (fetch, websocket)
 class namespace:
     websocket = websocket
 
+class Usual:
+    fetch = fetch
+    handler = websocket
+
+class Handler:
+    handler = websocket
+
+class Both:
+    websocket = websocket
+    handler = WebSocketHandler(max_inbox=1)
+
+class Other:
+    fetch = fetch
+    handler = "of something else"
+
 class Parts:
     fetch = 7
     inner = websocket
@@ -74,11 +89,19 @@ def names(reference: str) -> list[str]:
         ("served:pair", ["fetch", "websocket"]),
         ("served:namespace", ["websocket"]),
         ("served:parts.inner", ["websocket"]),
+        ("served:Usual", ["fetch", "websocket"]),
+        ("served:Handler", ["websocket"]),
+        ("served:Other", ["fetch"]),
     ],
 )
 @pytest.mark.usefixtures("folder")
 def test_a_reference_names_what_is_served(reference: str, served: list[str]) -> None:
     assert names(reference) == served
+
+
+@pytest.mark.usefixtures("folder")
+def test_of_two_handlers_the_one_named_as_serve_names_it_is_served() -> None:
+    assert load("served:Both").websocket is load("served:websocket").websocket
 
 
 @pytest.mark.parametrize(

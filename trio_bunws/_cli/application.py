@@ -1,6 +1,7 @@
-"""What `serve module:attribute` means: the application imported, and its `fetch` and `websocket` found.
+"""What `serve module:attribute` names: the application, imported, with its `fetch`, its handler and its `error` found.
 
-Also how it is imported again after a change: every module of its folder anew, or nothing changes.
+Also how it is imported again after a change: every module of its folder anew, or nothing changes. What is found is
+checked here, as far as it can be without calling it; `serve_command.py` and each worker serve it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
 NOT_OURS: Final = frozenset({"site-packages", "dist-packages", "node_modules", "__pycache__"})
 """Folders whose files are nobody's work in progress, wherever they are."""
-FORMS: Final = "a WebSocketHandler, a fetch function, a pair of both, or a module or object that has fetch or websocket"
+FORMS: Final = (
+    "a WebSocketHandler, a fetch function, a pair of both, "
+    "or a module or object that has fetch or websocket (or a handler)"
+)
 
 
 class Application(NamedTuple):
@@ -107,13 +111,18 @@ def _application(reference: str, found: object) -> Application:
             return Application(None, found, None)
         case (fetch, websocket):
             return _checked(reference, fetch, websocket, None)
-        case _ if hasattr(found, "fetch") or hasattr(found, "websocket"):
-            parts = (getattr(found, name, None) for name in ("fetch", "websocket", "error"))
-            return _checked(reference, *parts)
+        case _ if hasattr(found, "fetch") or _handler_in(found) is not None:
+            return _checked(reference, getattr(found, "fetch", None), _handler_in(found), getattr(found, "error", None))
         case _ if callable(found) and not isinstance(found, type):
             return _checked(reference, found, None, None)
         case _:
             raise UsageError(f"{reference} is {type(found).__name__}; expected {FORMS}")
+
+
+def _handler_in(found: object) -> object:
+    """Return what `found` calls `websocket`, as `serve` does; else its `handler`, unless that is something else."""
+    websocket, handler = getattr(found, "websocket", None), getattr(found, "handler", None)
+    return handler if websocket is None and isinstance(handler, WebSocketHandler) else websocket
 
 
 def _checked(reference: str, fetch: Any, websocket: Any, error: Any) -> Application:  # noqa: ANN401 - what was found
