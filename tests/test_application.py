@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SOURCE = """
+from functools import partial
 from trio_bunws import Response, WebSocketHandler
 
 def fetch(request, server):
@@ -36,6 +37,19 @@ class Usual:
 
 class Handler:
     handler = websocket
+
+class InC:
+    fetch = max
+
+class Partial:
+    fetch = partial(lambda rooms, request, server: None, ())
+
+class Deaf:
+    fetch = fetch
+    error = lambda: None
+
+def main(arguments: list[str]) -> int:
+    return 0
 
 class Both:
     websocket = websocket
@@ -92,6 +106,8 @@ def names(reference: str) -> list[str]:
         ("served:Usual", ["fetch", "websocket"]),
         ("served:Handler", ["websocket"]),
         ("served:Other", ["fetch"]),
+        ("served:InC", ["fetch"]),
+        ("served:Partial", ["fetch"]),
     ],
 )
 @pytest.mark.usefixtures("folder")
@@ -126,6 +142,14 @@ def test_of_two_handlers_the_one_named_as_serve_names_it_is_served() -> None:
         ("served:parts", "served:parts: fetch is no function, but int"),
         ("served:Wrong", "served:Wrong: websocket is no WebSocketHandler, but function"),
         ("served:Unhandled", "served:Unhandled: error is no function, but int"),
+        (
+            "served:main",
+            (
+                "served:main: it is called as fetch(request, server), which main(arguments: list[str]) -> int "
+                "does not allow: too many positional arguments"
+            ),
+        ),
+        ("served:Deaf", "served:Deaf: it is called as error(exc), which <lambda>() does not allow: too many"),
         ("served:Nothing", "served:Nothing has neither fetch nor websocket"),
     ],
 )

@@ -7,6 +7,7 @@ checked here, as far as it can be without calling it; `serve_command.py` and eac
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 import traceback
 from pathlib import Path
@@ -16,6 +17,7 @@ from trio_bunws._cli.arguments import UsageError
 from trio_bunws._handlers import WebSocketHandler
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
     from trio_bunws._server import Fetch, OnError
@@ -135,4 +137,22 @@ def _checked(reference: str, fetch: Any, websocket: Any, error: Any) -> Applicat
         raise UsageError(f"{reference}: error is no function, but {type(error).__name__}")
     if fetch is None and websocket is None:
         raise UsageError(f"{reference} has neither fetch nor websocket")
+    _check_call(reference, "fetch", fetch, "request", "server")
+    _check_call(reference, "error", error, "exc")
     return application
+
+
+def _check_call(reference: str, name: str, function: Callable[..., object] | None, *arguments: str) -> None:
+    """Complain of a function that cannot take the arguments that it is called with."""
+    if function is None:
+        return
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # some of those in C tell nothing
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError as exc:
+        called = f"{name}({', '.join(arguments)})"
+        own = f"{getattr(function, '__name__', type(function).__name__)}{signature}"
+        raise UsageError(f"{reference}: it is called as {called}, which {own} does not allow: {exc}") from None
