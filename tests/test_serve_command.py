@@ -54,12 +54,13 @@ class Log(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._send, self._receive = trio.open_memory_channel[str](100)
+        self._send, self._receive = trio.open_memory_channel[tuple[str, str]](100)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._send.send_nowait(record.getMessage())
+        self._send.send_nowait((record.levelname, record.getMessage()))
 
-    async def next(self) -> str:
+    async def next(self) -> tuple[str, str]:
+        """Wait for the next line; return its level, and what it says."""
         with trio.fail_after(PATIENCE):
             return await self._receive.receive()
 
@@ -74,6 +75,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "app.py").write_text(SOURCE.format("old"))
     before = set(sys.modules)
     yield tmp_path
+    serve_command.logger.setLevel(logging.NOTSET)  # as it was before the command
     for name in set(sys.modules) - before:
         del sys.modules[name]
 
@@ -160,25 +162,27 @@ async def test_a_signal_before_it_listens_ends_it(monkeypatch: pytest.MonkeyPatc
         await Serving("app", Path(), None).run(handling(WebSocketHandler()), ANYWHERE)
 
 
-async def test_a_change_reaches_open_sockets_and_a_mistake_leaves_all_as_it_was(folder: Path) -> None:
+async def test_a_change_reaches_open_sockets_and_a_mistake_leaves_all_as_it_was(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     log = Log()
-    serve_command.logger.addHandler(log)
+    monkeypatch.setattr(serve_command.logger, "handlers", [log])
+    caplog.set_level(logging.INFO, serve_command.logger.name)
     sys.path.insert(0, str(folder))
-    try:
-        async with running(load("app:handler"), folder=folder) as url, WebSocket(url) as ws:
-            for text, said, answer in (
-                (SOURCE.format("newer"), "reloaded: app.py", "newer"),
-                ("def (", "not reloaded: cannot import app: SyntaxError: invalid syntax (app.py, line 1)", "newer"),
-                (SOURCE.format("newest"), "reloaded: app.py", "newest"),
-                ("def handler(request, server):\n    pass\n", "reloaded: app.py", "newest"),
-            ):
-                (folder / "app.py").write_text(text)
-                assert await log.next() == said
-                ws.send("?")
-                assert await ws.receive() == answer
-            signal.raise_signal(signal.SIGTERM)
-    finally:
-        serve_command.logger.removeHandler(log)
+    reloaded = ("INFO", "reloaded: app.py")
+    mistake = "not reloaded: cannot import app: SyntaxError: invalid syntax (app.py, line 1)"
+    async with running(load("app:handler"), folder=folder) as url, WebSocket(url) as ws:
+        for text, said, answer in (
+            (SOURCE.format("newer"), reloaded, "newer"),
+            ("def (", ("ERROR", mistake), "newer"),
+            (SOURCE.format("newest"), reloaded, "newest"),
+            ("def handler(request, server):\n    pass\n", reloaded, "newest"),
+        ):
+            (folder / "app.py").write_text(text)
+            assert await log.next() == said
+            ws.send("?")
+            assert await ws.receive() == answer
+        signal.raise_signal(signal.SIGTERM)
 
 
 @pytest.mark.parametrize("number", ENDING)
@@ -242,6 +246,16 @@ def test_the_command_serves_what_is_in_the_current_folder(
     assert (fetch, options) == (None, {"error": None, "tls": None, "broker": None, "port": 8080})
     assert isinstance(handler, WebSocketHandler)
     assert not sys.dont_write_bytecode
+
+
+@pytest.mark.usefixtures("folder", "served")
+def test_what_follows_a_change_is_shown_though_it_is_no_warning() -> None:
+    assert not serve_command.logger.isEnabledFor(logging.INFO)
+    given = arguments()
+    given.application = "app:handler"
+    assert serve_command.run(given) == 0
+    assert serve_command.logger.isEnabledFor(logging.INFO)
+    assert not logging.getLogger("trio_bunws").isEnabledFor(logging.INFO)
 
 
 @pytest.mark.usefixtures("folder", "served")

@@ -7,6 +7,7 @@ Covers `trio_bunws._cli.supervisor` alone, with real signals and workers that ar
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -136,6 +137,7 @@ async def test_sighup_replaces_one_after_the_other(
     old = sorted(await run.begin(), key=lambda worker: worker.number)
     for worker in old:
         worker.stubborn = True
+    caplog.set_level(logging.INFO, supervisor.logger.name)
     await signalled(signal.SIGHUP)
     for done, worker in enumerate(old):
         assert [w.told for w in old] == [True] * (done + 1) + [False] * (2 - done)
@@ -144,9 +146,9 @@ async def test_sighup_replaces_one_after_the_other(
         await settle()
     assert sorted(worker.number for worker in run.makes.serving) == [1, 2, 3]
     assert not set(run.makes.serving) & set(old)
-    assert [record.message for record in caplog.records] == [
-        "SIGHUP: replacing the workers one by one",
-        "all workers have been replaced",
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("INFO", "SIGHUP: replacing the workers one by one"),
+        ("INFO", "all workers have been replaced"),
     ]
     await signalled(signal.SIGHUP)
     assert len(run.makes.made) == 9

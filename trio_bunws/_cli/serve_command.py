@@ -95,6 +95,7 @@ def run(given: argparse.Namespace) -> int:
     try:
         if inherited is None:
             logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+            logger.setLevel(logging.INFO)  # what follows a change or a signal is to be seen, and is no warning
             if given.workers is not None:
                 _check_workers(given)
                 return supervise(given.workers, place, say=say, die_by=die_by)
@@ -192,4 +193,4 @@ class Serving:
                 continue
             handler = UNSET if application.websocket is None else application.websocket
             server.reload(fetch=application.fetch, websocket=handler, error=application.error)
-            logger.warning("reloaded: %s", ", ".join(path.name for path in changed))
+            logger.info("reloaded: %s", ", ".join(path.name for path in changed))

@@ -112,12 +112,12 @@ class Supervisor:
             await self._roll()
 
     async def _roll(self) -> None:
-        logger.warning("SIGHUP: replacing the workers one by one")
+        logger.info("SIGHUP: replacing the workers one by one")
         for number, slot in enumerate(self._slots, 1):
             if not await slot.replace():
                 logger.error("worker %s could not be replaced; it goes on, and so do those after it", number)
                 return
-        logger.warning("all workers have been replaced")
+        logger.info("all workers have been replaced")
 
     def _make_worker(self, number: int) -> WorkerProcess:
         worker = self._make(number)
