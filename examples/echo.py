@@ -6,7 +6,7 @@ There is no `fetch`, so every handshake is upgraded, and a browser that asks for
 
 from __future__ import annotations
 
-import sys
+import argparse
 from contextlib import suppress
 
 import trio
@@ -30,5 +30,8 @@ async def main(port: int) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("port", nargs="?", default=3000, type=int, help="where to listen (default: %(default)s)")
+    arguments = parser.parse_args()
     with suppress(KeyboardInterrupt):
-        trio.run(main, int(sys.argv[1]) if sys.argv[1:] else 3000)
+        trio.run(main, arguments.port)

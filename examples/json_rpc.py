@@ -9,9 +9,9 @@ session's nursery, and end with the connection. While sixteen run, the socket is
 
 from __future__ import annotations
 
+import argparse
 import logging
 import math
-import sys
 from abc import abstractmethod
 from contextlib import suppress
 from typing import Any, Literal
@@ -181,5 +181,8 @@ async def main(port: int) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("port", nargs="?", default=3000, type=int, help="where to listen (default: %(default)s)")
+    arguments = parser.parse_args()
     with suppress(KeyboardInterrupt):
-        trio.run(main, int(sys.argv[1]) if sys.argv[1:] else 3000)
+        trio.run(main, arguments.port)

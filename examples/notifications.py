@@ -16,12 +16,12 @@ With the token that is printed at the start (or is in the environment: TOKEN), o
 
 from __future__ import annotations
 
+import argparse
 import hmac
 import json
 import os
 import re
 import secrets
-import sys
 import time
 from collections import deque
 from contextlib import suppress
@@ -183,5 +183,8 @@ async def main(port: int) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("port", nargs="?", default=3000, type=int, help="where to listen (default: %(default)s)")
+    arguments = parser.parse_args()
     with suppress(KeyboardInterrupt):
-        trio.run(main, int(sys.argv[1]) if sys.argv[1:] else 3000)
+        trio.run(main, arguments.port)

@@ -15,9 +15,9 @@ longer answers pings. Pointers are sent on as they come; lists are sent whole, s
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
@@ -119,5 +119,8 @@ async def main(port: int) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("port", nargs="?", default=3000, type=int, help="where to listen (default: %(default)s)")
+    arguments = parser.parse_args()
     with suppress(KeyboardInterrupt):
-        trio.run(main, int(sys.argv[1]) if sys.argv[1:] else 3000)
+        trio.run(main, arguments.port)

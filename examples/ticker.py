@@ -11,12 +11,12 @@ gone, `drain` sends the newest value. So nobody waits for anybody, and at most o
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import math
 import random
 import socket
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
@@ -139,5 +139,8 @@ async def main(port: int) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("port", nargs="?", default=3000, type=int, help="where to listen (default: %(default)s)")
+    arguments = parser.parse_args()
     with suppress(KeyboardInterrupt):
-        trio.run(main, int(sys.argv[1]) if sys.argv[1:] else 3000)
+        trio.run(main, arguments.port)

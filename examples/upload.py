@@ -11,10 +11,10 @@ connection ends the task is cancelled, and what it has written so far is removed
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import secrets
-import sys
 from contextlib import suppress
 from functools import partial
 from hashlib import sha256
@@ -115,5 +115,9 @@ async def main(port: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("port", nargs="?", default=3000, type=int, help="where to listen (default: %(default)s)")
+    parser.add_argument("folder", nargs="?", default="uploads", type=Path, help="for the files (default: %(default)s)")
+    arguments = parser.parse_args()
     with suppress(KeyboardInterrupt):
-        trio.run(main, int(sys.argv[1]) if sys.argv[1:] else 3000, Path(sys.argv[2] if sys.argv[2:] else "uploads"))
+        trio.run(main, arguments.port, arguments.folder)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import subprocess
+import sys
 from contextlib import AsyncExitStack, closing
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +59,14 @@ async def test_echo_sends_back_text_as_text_and_bytes_as_bytes() -> None:
 def test_an_example_starts_as_its_first_line_says_and_ends_with_ctrl_c(name: str) -> None:
     with running_example(name) as port:
         assert port
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_no_port_is_told_without_a_traceback(name: str) -> None:
+    command = [sys.executable, str(EXAMPLES / f"{name}.py"), "eighty"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith(f"{name}.py: error: argument port: invalid int value: 'eighty'\n")
 
 
 # ticker
