@@ -12,8 +12,30 @@ import pytest
 
 from trio_bunws import brokers
 from trio_bunws._cli import broker_choice
-from trio_bunws._cli.arguments import UsageError
-from trio_bunws._cli.broker_choice import check_broker, make_broker
+from trio_bunws._cli.arguments import Parser, UsageError
+from trio_bunws._cli.broker_choice import add_broker_argument, check_broker, make_broker
+
+
+@pytest.mark.parametrize(
+    ("variable", "arguments", "url"),
+    [
+        ("redis://me:secret@there", [], "redis://me:secret@there"),
+        ("redis://me:secret@there", ["--broker", "unix:///run/redis"], "unix:///run/redis"),
+        ("", [], None),
+        (None, [], None),
+    ],
+)
+def test_the_environment_may_hold_the_url_and_an_argument_wins(
+    monkeypatch: pytest.MonkeyPatch, variable: str | None, arguments: list[str], url: str | None
+) -> None:
+    if variable is None:
+        monkeypatch.delenv("TRIO_BUNWS_BROKER", raising=False)
+    else:
+        monkeypatch.setenv("TRIO_BUNWS_BROKER", variable)
+    parser = Parser()
+    add_broker_argument(parser)
+    assert parser.parse_args(arguments).broker == url
+    assert "secret" not in parser.format_help()
 
 
 def test_without_a_url_there_is_no_broker() -> None:
@@ -29,8 +51,9 @@ def test_a_redis_is_a_broker(url: str) -> None:
 def test_what_is_unknown_is_told_with_what_is_known(url: str) -> None:
     with pytest.raises(UsageError) as caught:
         make_broker(url)
-    words = "--broker expects redis://HOST:PORT, rediss://HOST:PORT (TLS) or unix:///PATH of a Redis"
-    assert str(caught.value) == words
+    assert str(caught.value) == (
+        "--broker, or TRIO_BUNWS_BROKER, expects redis://HOST:PORT, rediss://HOST:PORT (TLS) or unix:///PATH of a Redis"
+    )
 
 
 def test_a_url_that_is_wrong_is_told_without_its_password() -> None:

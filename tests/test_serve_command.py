@@ -332,11 +332,17 @@ def test_a_broker_that_refuses_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -
     [
         (
             ["--workers", "2"],
-            "--workers 2 needs a broker, or publish would reach the sockets of one worker only: add --broker redis://...",
+            (
+                "--workers 2 needs a broker, or publish would reach the sockets of one worker only: "
+                "add --broker redis://..., or set TRIO_BUNWS_BROKER"
+            ),
         ),
         (
             ["--workers", "2", "--broker", "kafka://there"],
-            "--broker expects redis://HOST:PORT, rediss://HOST:PORT (TLS) or unix:///PATH of a Redis",
+            (
+                "--broker, or TRIO_BUNWS_BROKER, expects "
+                "redis://HOST:PORT, rediss://HOST:PORT (TLS) or unix:///PATH of a Redis"
+            ),
         ),
         (
             ["--workers", "1", "--reload"],

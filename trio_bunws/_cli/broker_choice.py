@@ -1,19 +1,35 @@
-"""`--broker URL`: which broker is meant, and what is wrong with it in one line.
+"""`--broker URL`, or the environment's: which broker is meant, and what is wrong with it in one line.
 
 Nothing is connected to here. What a URL may hold beyond its scheme, a password above all, is shown in no complaint.
+`serve_command.py` calls this; a supervisor only checks, and its workers, which inherit the environment, make brokers.
 """
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from trio_bunws import brokers
 from trio_bunws._cli.arguments import UsageError
 from trio_bunws.brokers._redis_url import SCHEMES, parse_url
 
 if TYPE_CHECKING:
+    import argparse
+
     from trio_bunws.brokers import Broker
+
+VARIABLE: Final = "TRIO_BUNWS_BROKER"
+
+
+def add_broker_argument(parser: argparse.ArgumentParser) -> None:
+    """Add `--broker`, for which the environment may speak: other users of the machine do not see that."""
+    parser.add_argument(
+        "--broker",
+        default=os.environ.get(VARIABLE) or None,
+        metavar="URL",
+        help=f"publish to all processes by this Redis: redis://HOST:PORT (default: that of {VARIABLE})",
+    )
 
 
 def check_broker(url: str | None) -> None:
@@ -26,7 +42,9 @@ def check_broker(url: str | None) -> None:
         return
     scheme, separator, _ = url.partition("://")
     if not separator or scheme not in SCHEMES:
-        raise UsageError("--broker expects redis://HOST:PORT, rediss://HOST:PORT (TLS) or unix:///PATH of a Redis")
+        raise UsageError(
+            f"--broker, or {VARIABLE}, expects redis://HOST:PORT, rediss://HOST:PORT (TLS) or unix:///PATH of a Redis"
+        )
     try:
         parse_url(url)
     except ValueError as exc:

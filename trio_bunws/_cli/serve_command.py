@@ -20,7 +20,7 @@ import trio
 
 from trio_bunws._cli.application import FORMS, load, reload
 from trio_bunws._cli.arguments import BY_SIGNAL, UsageError, count
-from trio_bunws._cli.broker_choice import check_broker, make_broker
+from trio_bunws._cli.broker_choice import VARIABLE, add_broker_argument, check_broker, make_broker
 from trio_bunws._cli.inheritance import take_inheritance
 from trio_bunws._cli.interruption import ENDING
 from trio_bunws._cli.place import add_place_arguments, place_of
@@ -60,7 +60,8 @@ With --workers, so many processes serve the one port, kept by a supervisor: one
 that crashes is followed by another. SIGTERM and Ctrl-C end all in good order, a
 second signal kills them; SIGHUP replaces them one by one, by what the files are
 then, without closing the port. Several need a broker, by which publish reaches
-the sockets of all.
+the sockets of all. Other users can read a command line: a URL with a password
+is better in the environment variable {VARIABLE}.
 
 exit codes:
   0    ended by a signal, or by the application itself
@@ -82,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("application", metavar="APPLICATION", help="what to serve: module or module:attribute")
     add_place_arguments(parser)
     parser.add_argument("--workers", type=count, metavar="N", help="serve with so many supervised processes")
-    parser.add_argument("--broker", metavar="URL", help="publish to all processes by this Redis: redis://HOST:PORT")
+    add_broker_argument(parser)
     parser.add_argument("--reload", action="store_true", help="import the application again when a file changes")
 
 
@@ -123,7 +124,7 @@ def _check_workers(given: argparse.Namespace) -> None:
     if given.workers > 1 and given.broker is None:
         raise UsageError(
             f"--workers {given.workers} needs a broker, or publish would reach the sockets of one worker only: "
-            "add --broker redis://..."
+            f"add --broker redis://..., or set {VARIABLE}"
         )
 
 
