@@ -18,7 +18,7 @@ def test_what_is_told_is_taken_and_not_passed_on() -> None:
         for descriptor in (theirs.fileno(), sock.fileno()):
             os.set_inheritable(descriptor, True)
         address = Address("http://localhost:80/", "localhost", 80)
-        inheritance = Inheritance(3, theirs.fileno(), (sock.fileno(),), address)
+        inheritance = Inheritance(3, theirs.fileno(), 0.5, (sock.fileno(),), address)
         environment = {"HOME": "/", **inheritance.tell()}
         assert len(environment) == 2
         assert take_inheritance(environment) == inheritance
@@ -35,7 +35,7 @@ def test_what_is_inherited_can_be_served() -> None:
     sock = socket.create_server(("127.0.0.1", 0))
     name = sock.getsockname()
     address = Address("http://localhost/", "localhost", 80)
-    listeners = Inheritance(1, -1, (sock.detach(),), address).listeners()
+    listeners = Inheritance(1, -1, 0.5, (sock.detach(),), address).listeners()
     places, told = listeners.take_over()
     assert told == address
     with socket.create_connection(name):

@@ -286,8 +286,8 @@ def _supervised(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
     """Return what is supervised by the command."""
     calls: list[tuple[object, ...]] = []
 
-    def supervise(count: int, place: Place, **_options: object) -> int:
-        calls.append((count, place))
+    def supervise(count: int, place: Place, hang_timeout: float, **_options: object) -> int:
+        calls.append((count, place, hang_timeout))
         return 5
 
     monkeypatch.setattr(serve_command, "supervise", supervise)
@@ -296,10 +296,10 @@ def _supervised(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
 
 @pytest.mark.usefixtures("folder")
 def test_workers_are_supervised_and_nothing_is_imported_above_them(supervised: list[tuple[object, ...]]) -> None:
-    given = arguments("--workers", "1", "--port", "8080")
+    given = arguments("--workers", "1", "--port", "8080", "--hang-timeout", "5")
     given.application = "not:imported"
     assert serve_command.run(given) == 5
-    assert supervised == [(1, {"tls": None, "port": 8080})]
+    assert supervised == [(1, {"tls": None, "port": 8080}, 5)]
 
 
 class NoBroker(InProcessBroker):
@@ -314,7 +314,7 @@ class NoBroker(InProcessBroker):
 @pytest.mark.usefixtures("folder")
 def test_with_a_broker_there_may_be_several(supervised: list[tuple[object, ...]]) -> None:
     assert serve_command.run(arguments("--workers", "4", "--broker", "redis://127.0.0.1")) == 5
-    assert supervised == [(4, {"tls": None})]
+    assert supervised == [(4, {"tls": None}, 60)]
 
 
 @pytest.mark.usefixtures("folder")
@@ -370,7 +370,7 @@ def test_who_inherits_is_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve_command, "run_worker", run_worker)
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        inheritance = Inheritance(1, theirs.fileno(), (), Address("http://x/", "x", 80))
+        inheritance = Inheritance(1, theirs.fileno(), 6, (), Address("http://x/", "x", 80))
         for name, value in inheritance.tell().items():
             monkeypatch.setenv(name, value)
         assert serve_command.run(arguments("--workers", "2")) == 0

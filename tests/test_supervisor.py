@@ -247,7 +247,7 @@ async def test_a_terminal_that_is_closed_is_the_end(
 
 WORKER = """\
 import json, os, signal, sys
-number, supervisor, sockets, address = json.loads(os.environ["TRIO_BUNWS_WORKER"])
+number, supervisor, beat, sockets, address = json.loads(os.environ["TRIO_BUNWS_WORKER"])
 os.write(supervisor, b"\\n")
 os.kill(os.getppid(), signal.SIGTERM)
 signal.pause()
@@ -260,6 +260,6 @@ def test_each_worker_is_this_command_again(tmp_path: Path, monkeypatch: pytest.M
     said: list[str] = []
     path = tmp_path / "socket"
     place = Place(tls=None, unix=str(path))
-    assert supervise(1, place, say=said.append, die_by=os._exit) == 0
+    assert supervise(1, place, 60, say=said.append, die_by=os._exit) == 0
     assert said in ([], [f"Listening on unix://{path} (1 worker)"])  # as it is quick
     assert not path.exists()

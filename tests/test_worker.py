@@ -45,15 +45,18 @@ APPLICATION = Application(fetch, WebSocketHandler(), None)
 class Supervisor:
     """What a worker has of its supervisor."""
 
-    def __init__(self) -> None:
+    def __init__(self, beat: float) -> None:
         self.sock = socket.create_server(("127.0.0.1", 0))
         self.sock.setblocking(False)
         self.ours, self._theirs = socket.socketpair()
         self.name = self.sock.getsockname()
         inherited = os.dup(self.sock.fileno())
-        self.inheritance = Inheritance(
-            7, self._theirs.fileno(), (inherited,), Address("http://me.test/", "me.test", 80)
-        )
+        address = Address("http://me.test/", "me.test", 80)
+        self.inheritance = Inheritance(7, self._theirs.fileno(), beat, (inherited,), address)
+
+    async def sign_of_life(self) -> None:
+        await trio.lowlevel.wait_readable(self.ours)
+        assert self.ours.recv(1) == b"\n"
 
     def close(self) -> None:
         for sock in (self.sock, self.ours, self._theirs):
@@ -61,15 +64,14 @@ class Supervisor:
 
 
 @asynccontextmanager
-async def running(application: Application = APPLICATION) -> AsyncGenerator[Supervisor]:
+async def running(application: Application = APPLICATION, beat: float = PATIENCE) -> AsyncGenerator[Supervisor]:
     """Run a worker for the block, and then until it has ended."""
-    supervisor = Supervisor()
+    supervisor = Supervisor(beat)
     try:
         with trio.fail_after(PATIENCE):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(Worker(supervisor.inheritance).run, application, PLACE)
-                await trio.lowlevel.wait_readable(supervisor.ours)
-                assert supervisor.ours.recv(10) == b"\n"
+                await supervisor.sign_of_life()
                 yield supervisor
     finally:
         supervisor.close()
@@ -134,6 +136,25 @@ async def test_an_application_may_end_it() -> None:
         await ws.closed()
 
 
+async def test_it_shows_that_its_event_loop_turns_as_long_as_it_serves() -> None:
+    let_go = trio.Event()
+
+    async def closed(_ws: ServerWebSocket, _code: int, _reason: str) -> None:
+        await let_go.wait()
+
+    async with (
+        running(Application(fetch, WebSocketHandler(close=closed), None), beat=0.001) as supervisor,
+        WebSocket(url(supervisor)) as ws,
+    ):
+        for _ in range(3):
+            await supervisor.sign_of_life()
+        signal.raise_signal(signal.SIGTERM)
+        await ws.closed()
+        for _ in range(3):
+            await supervisor.sign_of_life()
+        let_go.set()
+
+
 async def test_a_signal_before_it_serves_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     async def resolve_for_ever(*_arguments: object, listeners: Inherited, **_options: object) -> None:
         listeners.listeners[0].socket.close()
@@ -141,14 +162,14 @@ async def test_a_signal_before_it_serves_ends_it(monkeypatch: pytest.MonkeyPatch
         await trio.sleep_forever()
 
     monkeypatch.setattr(worker, "serve", resolve_for_ever)
-    supervisor = Supervisor()
+    supervisor = Supervisor(PATIENCE)
     with trio.fail_after(PATIENCE):
         await Worker(supervisor.inheritance).run(APPLICATION, PLACE)
     supervisor.close()
 
 
 async def test_that_the_supervisor_has_gone_just_now_is_noticed_elsewhere() -> None:
-    supervisor = Supervisor()
+    supervisor = Supervisor(PATIENCE)
     supervisor.ours.close()
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
@@ -193,7 +214,7 @@ def test_the_worker_is_an_application_served(monkeypatch: pytest.MonkeyPatch) ->
     watched: list[int] = []
     monkeypatch.setattr(worker, "end_with_supervisor", watched.append)
     monkeypatch.setattr("sys.modules", {**__import__("sys").modules, "app_of_test": SimpleNamespace(fetch=fetch)})
-    supervisor = Supervisor()
+    supervisor = Supervisor(PATIENCE)
     assert run_worker("app_of_test", PLACE, supervisor.inheritance) == 0
     assert served == [None]
     assert watched == [supervisor.inheritance.supervisor]

@@ -22,12 +22,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 APPLICATION = """
-import os, trio
+import os, signal, time, trio
 from trio_bunws import WebSocketHandler
 
 async def message(ws, message):
     if message == "die":
         os._exit(3)
+    if message == "block":
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # or it would take 25 seconds until it is killed
+        while True:
+            time.sleep(1)
     if message == "hang":
         print("hanging")
         await trio.sleep_forever()
@@ -157,6 +161,17 @@ async def test_a_crash_and_an_application_that_cannot_be_imported_any_more_are_s
         assert not is_alive(second)
         with pytest.raises(OSError, match="failed"):
             await worker(url)
+
+
+async def test_a_worker_whose_event_loop_stands_still_is_replaced(folder: Path) -> None:
+    async with started(folder, *SERVE, "--hang-timeout", "3") as process:
+        url = await where(process)
+        async with connected(url) as ws:
+            first = await pid_of(ws)
+            ws.send("block")
+            await process.line(rf"worker 1 \(process {first}\) hangs: its event loop stood still for 3 s")
+            await process.line(rf"worker 1 \(process {first}\) died of SIGTERM; the next starts")
+        assert await worker(url) != first
 
 
 async def test_workers_do_not_outlive_a_supervisor_that_is_killed(folder: Path) -> None:

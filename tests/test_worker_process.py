@@ -5,6 +5,7 @@ Covers `trio_bunws._cli.worker_process` alone.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -22,9 +23,11 @@ from trio_bunws._cli.worker_process import WorkerProcess, describe_end
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from trio.testing import MockClock
+
 HEAD = """\
 import json, os, signal, socket, sys
-number, supervisor, sockets, address = json.loads(os.environ["TRIO_BUNWS_WORKER"])
+number, supervisor, beat, sockets, address = json.loads(os.environ["TRIO_BUNWS_WORKER"])
 ready = lambda: os.write(supervisor, b"\\n")
 """
 
@@ -36,8 +39,8 @@ async def _port() -> AsyncGenerator[SharedPort]:
     port.close()
 
 
-def worker(port: SharedPort, source: str, number: int = 1) -> WorkerProcess:
-    return WorkerProcess([sys.executable, "-ISc", HEAD + source], port, number)
+def worker(port: SharedPort, source: str, number: int = 1, hang_timeout: float = PATIENCE) -> WorkerProcess:
+    return WorkerProcess([sys.executable, "-ISc", HEAD + source], port, hang_timeout, number)
 
 
 async def ended(process: WorkerProcess) -> int:
@@ -112,6 +115,44 @@ async def test_one_that_does_not_end_is_killed(
     assert [record.message for record in caplog.records] == [f"{process} does not end: killed after 0.01 s"]
 
 
+async def test_one_that_hangs_is_told_to_end(
+    port: SharedPort, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    process = worker(port, "ready()\nwhile True: signal.pause()", hang_timeout=0.01)
+    nursery.start_soon(process.run)
+    assert await ended(process) == -signal.SIGTERM
+    assert process.ready.is_set()
+    message = f"{process} hangs: its event loop stood still for 0.01 s; it is told to end"
+    assert [record.message for record in caplog.records] == [message]
+
+
+async def test_one_hangs_when_nothing_was_heard_of_it_in_several_looks(
+    port: SharedPort,
+    nursery: trio.Nursery,
+    autojump_clock: MockClock,  # noqa: ARG001
+) -> None:
+    process = worker(port, "", hang_timeout=60)
+    ours, theirs = trio.socket.socketpair()
+    with ours, theirs:
+        nursery.start_soon(process._watch, ours)
+        for _ in range(100):
+            await theirs.send(b"\n")
+            await trio.sleep(59)
+        assert not process.scope.cancel_called
+        await trio.sleep(2)
+        assert process.scope.cancel_called
+
+
+async def test_one_that_has_ended_is_not_waited_for_because_of_what_it_has_forked(
+    port: SharedPort, nursery: trio.Nursery
+) -> None:
+    process = worker(port, "if not os.fork(): signal.pause()\nready()\nsys.exit(7)")
+    nursery.start_soon(process.run)
+    assert await ended(process) == 7
+    assert process.pid is not None
+    os.killpg(process.pid, signal.SIGKILL)
+
+
 async def test_one_is_killed_at_once(port: SharedPort, nursery: trio.Nursery) -> None:
     process = worker(port, "ready(); signal.pause()")
     process.kill()  # nobody yet
@@ -139,7 +180,7 @@ async def test_it_learns_that_its_supervisor_has_gone(port: SharedPort, nursery:
 async def test_what_cannot_be_started_is_told_and_over(
     port: SharedPort, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
 ) -> None:
-    process = WorkerProcess(["/nothing/of/the/kind"], port, 1)
+    process = WorkerProcess(["/nothing/of/the/kind"], port, 60, 1)
     nursery.start_soon(process.run)
     assert await ended(process) == 1
     (message,) = [record.message for record in caplog.records]

@@ -18,7 +18,7 @@ class FakeWorker(WorkerProcess):
 
     def __init__(self, number: int, port: SharedPort, *, serves: bool = True, code: int = 2) -> None:
         """With `serves` false it ends with the code instead."""
-        super().__init__([], port, number)
+        super().__init__([], port, 60, number)
         self.serves = serves
         self.stubborn = False
         """Whether it does not end when it is told to."""

@@ -1,7 +1,7 @@
 """What a worker inherits from its supervisor: descriptors and what they are, told in one environment variable.
 
 `worker_process.py` writes it, `serve_command.py` takes it. One of them is a socket whose other end is the supervisor's,
-and open while that lives; the worker writes one byte to it when it serves.
+and open while that lives; the worker writes a byte to it when it serves, and then one every `beat` seconds.
 """
 
 from __future__ import annotations
@@ -22,12 +22,18 @@ VARIABLE: Final = "TRIO_BUNWS_WORKER"
 
 
 class Inheritance(NamedTuple):
-    """A worker's number, its end of the supervisor's socket pair, and the sockets on which it is to listen."""
+    """What one worker inherits; sockets are their descriptors."""
 
     number: int
+    """The worker's, from 1."""
     supervisor: int
+    """The worker's end of the socket pair."""
+    beat: float
+    """Seconds between two signs of life."""
     sockets: tuple[int, ...]
+    """Where it is to listen."""
     address: Address
+    """What these are called."""
 
     def tell(self) -> dict[str, str]:
         """Return what is to be added to the worker's environment."""
@@ -46,7 +52,7 @@ def take_inheritance(environment: MutableMapping[str, str]) -> Inheritance | Non
     told = environment.pop(VARIABLE, None)
     if told is None:
         return None
-    number, supervisor, sockets, address = json.loads(told)
+    number, supervisor, beat, sockets, address = json.loads(told)
     for descriptor in (supervisor, *sockets):
         os.set_inheritable(descriptor, False)
-    return Inheritance(number, supervisor, tuple(sockets), Address(*address))
+    return Inheritance(number, supervisor, beat, tuple(sockets), Address(*address))

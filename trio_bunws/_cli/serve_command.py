@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from trio_bunws._cli.application import FORMS, load, reload
-from trio_bunws._cli.arguments import BY_SIGNAL, UsageError, count
+from trio_bunws._cli.arguments import BY_SIGNAL, UsageError, count, seconds
 from trio_bunws._cli.broker_choice import VARIABLE, add_broker_argument, check_broker, make_broker
 from trio_bunws._cli.inheritance import take_inheritance
 from trio_bunws._cli.interruption import ENDING
@@ -57,11 +57,11 @@ application again. Open sockets and the port stay; if it cannot be imported, the
 one before goes on. For development only.
 
 With --workers, so many processes serve the one port, kept by a supervisor: one
-that crashes is followed by another. SIGTERM and Ctrl-C end all in good order, a
-second signal kills them; SIGHUP replaces them one by one, by what the files are
-then, without closing the port. Several need a broker, by which publish reaches
-the sockets of all. Other users can read a command line: a URL with a password
-is better in the environment variable {VARIABLE}.
+that crashes or hangs is followed by another. SIGTERM and Ctrl-C end all in good
+order, a second signal kills them; SIGHUP replaces them one by one, by what the
+files are then, without closing the port. Several need a broker, by which
+publish reaches the sockets of all. Other users can read a command line: a URL
+with a password is better in the environment variable {VARIABLE}.
 
 exit codes:
   0    ended by a signal, or by the application itself
@@ -83,6 +83,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("application", metavar="APPLICATION", help="what to serve: module or module:attribute")
     add_place_arguments(parser)
     parser.add_argument("--workers", type=count, metavar="N", help="serve with so many supervised processes")
+    parser.add_argument(
+        "--hang-timeout",
+        type=seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="with --workers: replace one whose event loop stands still for so long (default: 60)",
+    )
     add_broker_argument(parser)
     parser.add_argument("--reload", action="store_true", help="import the application again when a file changes")
 
@@ -99,7 +106,7 @@ def run(given: argparse.Namespace) -> int:
             logger.setLevel(logging.INFO)  # what follows a change or a signal is to be seen, and is no warning
             if given.workers is not None:
                 _check_workers(given)
-                return supervise(given.workers, place, say=say, die_by=die_by)
+                return supervise(given.workers, place, given.hang_timeout, say=say, die_by=die_by)
         place["broker"] = make_broker(given.broker)
         if inherited is not None:
             return run_worker(given.application, place, inherited)

@@ -33,7 +33,9 @@ IN_GOOD_ORDER: Final = {0, -signal.SIGTERM}
 """How a worker ends that was told to; by the signal itself if it had not yet begun to serve."""
 
 
-def supervise(count: int, place: Place, *, say: Callable[[str], object], die_by: Callable[[int], None]) -> int:
+def supervise(
+    count: int, place: Place, hang_timeout: float, *, say: Callable[[str], object], die_by: Callable[[int], None]
+) -> int:
     """Serve with so many workers; return the exit code. Each is this very command again, and finds that it inherits.
 
     Raises:
@@ -43,7 +45,8 @@ def supervise(count: int, place: Place, *, say: Callable[[str], object], die_by:
 
     async def run() -> int:
         port = await open_shared_port(place)
-        return await Supervisor(count, port, partial(WorkerProcess, command, port), say=say, die_by=die_by).run()
+        make = partial(WorkerProcess, command, port, hang_timeout)
+        return await Supervisor(count, port, make, say=say, die_by=die_by).run()
 
     return trio.run(run)
 

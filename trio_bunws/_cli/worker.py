@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from trio_bunws._cli.application import load
+from trio_bunws._cli.descriptors import write_all
 from trio_bunws._cli.interruption import ENDING
 from trio_bunws._cli.racing import until_first_ends
 from trio_bunws._serve import serve
@@ -72,6 +73,7 @@ class Worker:
     def __init__(self, inherited: Inheritance) -> None:
         self._inherited: Final = inherited
         self._server: Server[Any] | None = None
+        self._serving: Final = trio.Event()
 
     async def run(self, application: Application, place: Place) -> None:
         """Serve until a signal or the application ends it. Raises `BrokerError`."""
@@ -91,13 +93,22 @@ class Worker:
                     task_status=status,
                 ),
                 partial(self._obey, signals),
+                self._beat,
             )
 
     def started(self, value: Server[Any] | None = None) -> None:
-        """Tell the supervisor that it serves; `serve` calls this, as a `trio.TaskStatus`."""
+        """Note that it serves; `serve` calls this, as a `trio.TaskStatus`."""
         self._server = value
-        with suppress(OSError):  # its end is noticed elsewhere
-            os.write(self._inherited.supervisor, b"\n")
+        self._serving.set()
+
+    async def _beat(self) -> None:
+        """Tell the supervisor that it serves, and then ever again that the event loop turns."""
+        await self._serving.wait()
+        with suppress(OSError):  # the supervisor's end is noticed elsewhere
+            while True:
+                await write_all(self._inherited.supervisor, "\n")
+                await trio.sleep(self._inherited.beat)
+        await trio.sleep_forever()
 
     async def _obey(self, signals: AsyncIterator[int]) -> None:
         """End in good order at the first signal; before it serves there is nothing to end."""

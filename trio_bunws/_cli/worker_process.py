@@ -1,4 +1,4 @@
-"""One process of `serve --workers`, as its supervisor sees it: started, serving, and at the end always reaped.
+"""One process of `serve --workers`, as its supervisor sees it: started, serving, perhaps hanging, in the end reaped.
 
 The process lives in a task, `run`: cancelling it is how a worker is told to end in good order. When to do that, and
 what follows, is `worker_slot.py`'s.
@@ -18,6 +18,7 @@ import trio
 
 from trio_bunws._cli.arguments import FAILURE
 from trio_bunws._cli.inheritance import Inheritance
+from trio_bunws._cli.racing import until_first_ends
 from trio_bunws._cli.worker import DRAIN
 
 if TYPE_CHECKING:
@@ -28,10 +29,20 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trio_bunws.serve")
 
 
+LOOKS: Final = 5
+"""A worker hangs if so many looks in a row found no sign of life. One would not do: after a sleep of the whole machine
+the supervisor may be the first to wake."""
+BEATS_PER_LOOK: Final = 2
+"""Signs of life that a worker gives from one look to the next."""
+AT_MOST: Final = 4096
+"""Signs of life that are read at once."""
+
+
 class WorkerProcess:
     """A worker's process; `number` tells its place, from 1."""
 
-    def __init__(self, command: Sequence[str], port: SharedPort, number: int) -> None:
+    def __init__(self, command: Sequence[str], port: SharedPort, hang_timeout: float, number: int) -> None:
+        """`hang_timeout`: seconds that its event loop may stand still, once it serves."""
         self.number: Final = number
         self.ready: Final = trio.Event()
         """Set when it serves."""
@@ -43,6 +54,7 @@ class WorkerProcess:
         """When it has ended: its exit code, or less than zero: the signal that it died of."""
         self._command: Final = command
         self._port: Final = port
+        self._hang_timeout: Final = hang_timeout
         self._process: trio.Process | None = None
 
     def __str__(self) -> str:
@@ -77,8 +89,9 @@ class WorkerProcess:
         with trio.socket.from_stdlib_socket(ours) as control:
             async with trio.open_nursery() as nursery:
                 with theirs:
-                    inheritance = Inheritance(self.number, theirs.fileno(), tuple(sockets), self._port.address)
-                    self._process = await nursery.start(
+                    beat = self._hang_timeout / LOOKS / BEATS_PER_LOOK
+                    inheritance = Inheritance(self.number, theirs.fileno(), beat, tuple(sockets), self._port.address)
+                    process: trio.Process = await nursery.start(
                         partial(
                             trio.run_process,
                             self._command,
@@ -90,8 +103,24 @@ class WorkerProcess:
                             process_group=0,  # Ctrl-C is for the supervisor, which tells the others
                         )
                     )
-                if await control.recv(1):
-                    self.ready.set()
+                    self._process = process
+                # Its end of the socket may outlive it, in a process that it has forked.
+                await until_first_ends(process.wait, partial(self._watch, control))
+
+    async def _watch(self, control: trio.socket.SocketType) -> None:
+        """Note when the process serves, and have it end if its signs of life cease then."""
+        if not await control.recv(1):
+            return
+        self.ready.set()
+        silent = 0
+        while silent < LOOKS:
+            silent += 1
+            with trio.move_on_after(self._hang_timeout / LOOKS):
+                if not await control.recv(AT_MOST):
+                    return
+                silent = 0
+        logger.error("%s hangs: its event loop stood still for %g s; it is told to end", self, self._hang_timeout)
+        self.scope.cancel()
 
     async def _end(self, process: trio.Process) -> None:
         process.terminate()
