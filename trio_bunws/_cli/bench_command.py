@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from trio_bunws._cli.arguments import BY_SIGNAL, FAILURE, CommandError, count, seconds
+from trio_bunws._cli.arguments import FAILURE, CommandError, count, seconds
 from trio_bunws._cli.client_arguments import add_client_arguments, client_maker, connected
 from trio_bunws._cli.descriptors import write_all
-from trio_bunws._cli.interruption import ENDING
+from trio_bunws._cli.interruption import until_interrupted
 from trio_bunws._cli.latencies import Latencies
 from trio_bunws._cli.racing import until_first_ends
 from trio_bunws._errors import ConnectionClosed
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     from trio_bunws._client import WebSocket
 
@@ -108,22 +108,17 @@ class Bench:
         Raises:
             CommandError: if a connection cannot be opened.
         """
-        codes: list[int] = []
-        with trio.open_signal_receiver(*ENDING) as signals:
-            await until_first_ends(
-                partial(self._load, stream), self._show_progress, partial(self._obey, signals, codes)
-            )
+        code = await until_interrupted(partial(self._measure, stream))
         await self._show("")
         if self._failure is not None:
             raise self._failure
         if self._begun.is_set():
             await write_all(self._stdout, self._summary(min(self._end, trio.current_time()) - self._begin))
-        if codes:
-            return codes[0]
-        return FAILURE if self._lost or not self._latencies.count else 0
+        return code
 
-    async def _obey(self, signals: AsyncIterator[int], codes: list[int]) -> None:
-        codes.append(BY_SIGNAL + await anext(signals))
+    async def _measure(self, stream: Callable[[], trio.abc.Stream] | None) -> int:
+        await until_first_ends(partial(self._load, stream), self._show_progress)
+        return FAILURE if self._lost or not self._latencies.count else 0
 
     # The load
 
