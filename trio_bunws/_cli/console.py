@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import termios
+import tty
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -36,8 +37,8 @@ class Console:
         self.interactive: Final = os.isatty(stdin) and os.isatty(stdout)
         self._plain: Final = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
         self._editor: Final = LineEditor()
-        self._lines: Final[list[str | None]] = []  # of one read, at most
-        self._input = bytearray()  # of a line that is not complete, when there is no terminal
+        self._lines: Final[list[str | None]] = []  # those of the latest read that nobody has taken; None: the end
+        self._input = bytearray()  # a pipe's, after its last complete line
         self._prompting = False
         self._drawing: Final = trio.Lock()  # what is written at once stays together
 
@@ -56,16 +57,15 @@ class Console:
             yield
         finally:
             self._prompting = False
-            with suppress(OSError):
-                os.write(self._stdout, ERASE.encode())  # a few bytes, also when cancelled
-            with suppress(OSError, termios.error):  # it may be gone
+            with suppress(OSError, termios.error):  # the terminal may be gone
                 termios.tcsetattr(self._stdin, termios.TCSANOW, before)
-                os.write(self._stdout, ERASE.encode())  # a few bytes, also when cancelled
+                os.write(self._stdout, ERASE.encode())  # a few bytes: not in trio, for this may be cancelled
 
     def _set_keys(self) -> None:
+        """Have each key sent at once and unseen."""
         mode = termios.tcgetattr(self._stdin)
-        mode[0] &= ~termios.IXON  # Ctrl-S would stop the output, and everything that waits for it
-        mode[3] &= ~(termios.ICANON | termios.ECHO | termios.IEXTEN)  # ISIG stays: Ctrl-C is a signal
+        mode[tty.IFLAG] &= ~termios.IXON  # Ctrl-S would stop the output, and everything that waits for it
+        mode[tty.LFLAG] &= ~(termios.ICANON | termios.ECHO | termios.IEXTEN)  # ISIG stays: Ctrl-C is a signal
         termios.tcsetattr(self._stdin, termios.TCSANOW, mode)
 
     async def refresh(self) -> None:
@@ -88,20 +88,21 @@ class Console:
                 if not self._lines:
                     await self._print("")
             else:
-                self._split(data)
+                self._take(data)
         line = self._lines.pop(0)
         if self.interactive and line is not None:
             typed = self._paint(PROMPT, self._stdout, "dim") + printable(line) + "\n"
             await self._print(typed if line else "")
         return line
 
-    def _split(self, data: bytes) -> None:
-        """Take more of a pipe's input, or its end."""
+    def _take(self, data: bytes) -> None:
+        """Take more of a pipe's input; nothing is its end."""
         self._input += data
-        *complete, rest = self._input.split(b"\n") if b"\n" in data or not data else [self._input]
-        self._input = bytearray() if not data else rest
-        if not data and rest:
-            complete.append(rest)
+        if data and b"\n" not in data:
+            return  # so a long line that comes in many pieces is searched once
+        if not data and self._input:
+            self._input += b"\n"  # the last line need not have one
+        *complete, self._input = self._input.split(b"\n")
         self._lines.extend(bytes(line).removesuffix(b"\r").decode() for line in complete)
         if not data:
             self._lines.append(None)
@@ -128,9 +129,10 @@ class Console:
     async def _print(self, text: str) -> None:
         """Print whole lines above the prompt, and draw it."""
         async with self._drawing:
-            await write_all(self._stdout, ERASE + text + (self._drawn() if self._prompting else ""))
+            await write_all(self._stdout, ERASE + text + (self._prompt_line() if self._prompting else ""))
 
-    def _drawn(self) -> str:
+    def _prompt_line(self) -> str:
+        """Return the prompt, what is typed, and what puts the cursor into it."""
         try:
             size = os.get_terminal_size(self._stdout).columns or DEFAULT_COLUMNS
         except OSError:  # it is gone, which the next read will tell
