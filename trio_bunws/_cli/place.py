@@ -1,6 +1,7 @@
-"""Where `serve` is to listen, as its arguments say it: an address, a unix socket, and the certificate for TLS.
+"""Where `serve` is to listen, as its arguments say it: an address or a unix socket, and the certificate for TLS.
 
-Pure but for reading the certificate's files. `serve_command.py` and each worker ask; who listens is told elsewhere.
+Nothing listens here: the only thing done is that the certificate's files are read. `serve_command.py` asks, in each
+process anew, so that a new worker has the certificate as it is then.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Place(TypedDict, total=False):
-    """Where to listen, and with whom, as arguments of `serve`."""
+    """Where to listen, and with which broker: as keyword arguments of `trio_bunws.serve`."""
 
     hostname: str
     port: int

@@ -95,27 +95,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """Carry the command out; return its exit code."""
+    """Carry the command out, as the only process, as a supervisor or as one of its workers; return the exit code."""
     place = place_of(given)
-    folder = Path.cwd()
-    sys.path.insert(0, str(folder))
+    sys.path.insert(0, str(Path.cwd()))
     inherited = take_inheritance(os.environ)
     try:
-        if inherited is None:
-            logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-            logger.setLevel(logging.INFO)  # what follows a change or a signal is to be seen, and is no warning
-            if given.workers is not None:
-                _check_workers(given)
-                return supervise(given.workers, place, given.hang_timeout, say=say, die_by=die_by)
-        place["broker"] = make_broker(given.broker)
         if inherited is not None:
+            place["broker"] = make_broker(given.broker)
             return run_worker(given.application, place, inherited)
-        watch = None
-        if given.reload:
-            watch = SourceWatch(folder)  # before the import: a change during it counts
-            sys.dont_write_bytecode = True  # a .pyc is taken for right if the second and the size are
-        application = load(given.application)
-        trio.run(partial(Serving(given.application, folder, watch).run, application, place))
+        logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+        logger.setLevel(logging.INFO)  # what follows a change or a signal is to be seen, and is no warning
+        if given.workers is not None:
+            _check_workers(given)
+            return supervise(given.workers, place, given.hang_timeout, say=say, die_by=die_by)
+        place["broker"] = make_broker(given.broker)
+        _serve_here(given, place)
     except OSError as exc:
         words = exc.strerror or str(exc)  # those of a listener say where it was
         raise UsageError(words if words.startswith("cannot listen on ") else f"cannot listen: {exc}") from exc
@@ -124,7 +118,19 @@ def run(given: argparse.Namespace) -> int:
     return 0
 
 
+def _serve_here(given: argparse.Namespace, place: Place) -> None:
+    """Serve with this process, until a signal or the application ends it."""
+    folder = Path.cwd()
+    watch = None
+    if given.reload:
+        watch = SourceWatch(folder)  # before the import: a change during it counts
+        sys.dont_write_bytecode = True  # a .pyc is taken for right if the second and the size are
+    application = load(given.application)
+    trio.run(partial(Serving(given.application, folder, watch).run, application, place))
+
+
 def _check_workers(given: argparse.Namespace) -> None:
+    """Complain of what would not work with several processes, before there are any."""
     check_broker(given.broker)
     if given.reload:
         raise UsageError("--reload is for a single process: leave --workers out, or send SIGHUP to replace the workers")

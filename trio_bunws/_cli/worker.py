@@ -1,7 +1,7 @@
-"""One worker of `serve --workers`: it serves what it inherits, and ends in good order when it is told to, or orphaned.
+"""One worker of `serve --workers`: it serves on inherited sockets, and ends in good order when told to, or orphaned.
 
-When it has taken long enough is the supervisor's to decide, so it obeys one signal and is deaf to others; a service
-manager may well send SIGTERM to all processes, of which the worker then gets two.
+It obeys one signal and is deaf to further ones: a service manager may send SIGTERM to all processes, and the supervisor
+then sends the worker another. Whether it has taken too long to end is the supervisor's to decide.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ LAST_REQUESTS: Final = 0.5
 
 
 def run_worker(reference: str, place: Place, inherited: Inheritance) -> int:
-    """Import the application and serve it, not at that place but with its certificate and broker; return the exit code.
+    """Import the application and serve it on the inherited sockets; return the exit code.
+
+    Of `place` only the certificate and the broker count.
 
     Raises:
         UsageError: if it cannot be imported.
