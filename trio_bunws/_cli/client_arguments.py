@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ssl
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -72,28 +73,23 @@ def client_maker(given: argparse.Namespace) -> Callable[[trio.abc.Stream | None]
     Raises:
         UsageError: if an argument cannot work.
     """
-    headers = Headers()
     tls = _context(given)
-
-    def make(stream: trio.abc.Stream | None = None) -> WebSocket:
-        return WebSocket(
+    origin = [] if given.origin is None else [("Origin", given.origin)]
+    try:
+        make = partial(
+            WebSocket,
             given.url,
             given.subprotocol,
-            headers=headers,
+            headers=Headers([*given.header, *origin]),
             tls=tls,
             proxy=given.proxy,
             per_message_deflate=not given.no_compression,
             open_timeout=given.open_timeout,
-            stream=stream,
         )
-
-    try:
-        for name, value in [*given.header, *([("Origin", given.origin)] if given.origin is not None else [])]:
-            headers.append(name, value)
-        make()
+        make()  # complains now
     except ValueError as exc:
         raise UsageError(str(exc)) from None
-    return make
+    return lambda stream: make(stream=stream)
 
 
 def _context(given: argparse.Namespace) -> ssl.SSLContext | None:

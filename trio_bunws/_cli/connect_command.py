@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import signal
 import textwrap
-from functools import partial
 from typing import TYPE_CHECKING, Final, assert_never
 
 import trio
@@ -80,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Carry the command out; return its exit code."""
     ws = client_maker(given)(None)
-    return trio.run(until_interrupted, partial(Conversation(ws, Console(), given).run))
+    return trio.run(until_interrupted, Conversation(ws, Console(), given).run)
 
 
 class Conversation:
