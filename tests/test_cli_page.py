@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from commands import PROGRAM, at_terminal, environment, started
 from terminals import PATIENCE
-from test_command_processes import PROGRAM, Person, environment, started
 
 from trio_bunws._cli.command_line import parser
 
@@ -81,10 +81,8 @@ async def test_the_session_on_a_terminal_is_what_happens(place: tuple[Path, str]
     _, port = place
     command, screen = CONNECT
     _, *arguments = shlex.split(command.replace("3000", port))
-    person = Person(*arguments)
-    written = ""
-    try:
-        written += await person.raw_until("\x1b[2m> \x1b[0m")
+    with at_terminal(*arguments) as person:
+        written = await person.raw_until("\x1b[2m> \x1b[0m")
         for line in screen.splitlines():
             if line.startswith("> "):
                 person.type(line.removeprefix("> "))
@@ -93,8 +91,6 @@ async def test_the_session_on_a_terminal_is_what_happens(place: tuple[Path, str]
                 written += await person.raw_until(line)
         assert await person.code() == 0
         written += await person.rest()
-    finally:
-        person.end()
     assert on_screen(written).replace(port, "3000") == screen
 
 

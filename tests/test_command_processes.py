@@ -5,26 +5,22 @@ Each fact is tested within the process too, file by file; here it is the whole, 
 
 from __future__ import annotations
 
-import os
-import pty
 import re
 import signal
-import subprocess
-import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from terminals import PATIENCE, Terminal
+from commands import PROGRAM, Process, at_terminal, environment, started
+from terminals import PATIENCE
 
 from trio_bunws import WebSocket
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
-PROGRAM = [sys.executable, "-W", "error", "-m", "trio_bunws"]
 ECHO = """
 from trio_bunws import Response, WebSocketHandler
 
@@ -33,65 +29,6 @@ def fetch(request, server):
 
 websocket = WebSocketHandler(message=lambda ws, message: ws.send(message))
 """
-
-
-def environment(**more: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "NO_COLOR", "FORCE_COLOR"}}
-    return {**kept, "PYTHONPATH": os.pathsep.join(sys.path), "TERM": "xterm", **more}
-
-
-class Process:
-    """A command that runs."""
-
-    def __init__(self, process: trio.Process) -> None:
-        self._process = process
-        self._output = b""
-
-    async def line(self, pattern: str) -> str:
-        """Wait for output that matches; return the match, or its group."""
-        assert self._process.stdout is not None
-        with trio.fail_after(PATIENCE):
-            while (found := re.search(pattern, self._output.decode())) is None:
-                data = await self._process.stdout.receive_some()
-                assert data, f"it ended; {self._output.decode()}"
-                self._output += data
-        return found[found.re.groups]
-
-    async def rest(self) -> str:
-        """Return all output of a command that has ended."""
-        assert self._process.stdout is not None
-        with trio.fail_after(PATIENCE):
-            while data := await self._process.stdout.receive_some():
-                self._output += data
-        return self._output.decode()
-
-    def signal(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
-
-    async def ended(self) -> int:
-        """Wait for its end; return the exit code."""
-        with trio.fail_after(PATIENCE):
-            return await self._process.wait()
-
-
-@asynccontextmanager
-async def started(folder: Path, *arguments: str) -> AsyncGenerator[Process]:
-    """Run a command in a folder, with its output and its errors together."""
-    process = await trio.lowlevel.open_process(
-        [*PROGRAM, *arguments],
-        cwd=folder,
-        env=environment(PYTHONUNBUFFERED="1"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        yield Process(process)
-    finally:
-        process.kill()
-        with trio.move_on_after(PATIENCE, shield=True):
-            await process.wait()
-            assert process.stdout is not None
-            await process.stdout.aclose()
 
 
 @pytest.fixture(name="folder")
@@ -247,80 +184,44 @@ async def test_a_server_is_measured(folder: Path) -> None:
 # A terminal
 
 
-class Person(Terminal):
-    """In front of a terminal in which a command runs."""
-
-    def __init__(self, *arguments: str) -> None:
-        self._pid, master = pty.fork()
-        if self._pid == 0:  # pragma: no cover - another process
-            os.execve(sys.executable, [*PROGRAM, *arguments], environment())
-        super().__init__(master, -1)
-        self._code: int | None = None
-
-    async def code(self) -> int:
-        """Wait for the end of the command; return its exit code."""
-        with trio.fail_after(PATIENCE):
-            _, status = await trio.to_thread.run_sync(os.waitpid, self._pid, 0, abandon_on_cancel=True)
-        self._code = os.waitstatus_to_exitcode(status)
-        return self._code
-
-    def end(self) -> None:
-        if self._code is None:
-            os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
-        self.close()
-
-
-@pytest.fixture(name="persons")
-def _persons() -> Iterator[list[Person]]:
-    persons: list[Person] = []
-    yield persons
-    for person in persons:
-        person.end()
-
-
-async def test_a_conversation_on_a_terminal(folder: Path, persons: list[Person]) -> None:
+async def test_a_conversation_on_a_terminal(folder: Path) -> None:
     async with echoing(folder) as (_, url):
-        person = Person("connect", url)
-        persons.append(person)
-        assert "\x1b[32mConnected to" in await person.raw_until("\x1b[2m> \x1b[0m")
-        person.type("hello\r")
-        await person.until("< hello\n> ")
-        person.type("\x1b[A!\r")
-        await person.until("< hello!\n> ")
-        person.type("\x04")
-        await person.until("Connection closed: 1000\n")
-        assert await person.code() == 0
+        with at_terminal("connect", url) as person:
+            assert "\x1b[32mConnected to" in await person.raw_until("\x1b[2m> \x1b[0m")
+            person.type("hello\r")
+            await person.until("< hello\n> ")
+            person.type("\x1b[A!\r")
+            await person.until("< hello!\n> ")
+            person.type("\x04")
+            await person.until("Connection closed: 1000\n")
+            assert await person.code() == 0
 
 
-async def test_ctrl_c_at_the_prompt_leaves(folder: Path, persons: list[Person]) -> None:
+async def test_ctrl_c_at_the_prompt_leaves(folder: Path) -> None:
     closes = "import sys\ndef closed(ws, code, reason):\n    print('closed', code)\n"
     (folder / "app.py").write_text(f"{ECHO}\n{closes}\nwebsocket = WebSocketHandler(close=closed)\n")
     async with echoing(folder) as (process, url):
-        person = Person("connect", url)
-        persons.append(person)
-        await person.until("/help\n> ")
-        person.type("half a li\x03")
-        assert await person.code() == 130
-        await process.line("closed 1001")
+        with at_terminal("connect", url) as person:
+            await person.until("/help\n> ")
+            person.type("half a li\x03")
+            assert await person.code() == 130
+            await process.line("closed 1001")
 
 
-async def test_ctrl_c_while_it_connects_leaves(persons: list[Person]) -> None:
+async def test_ctrl_c_while_it_connects_leaves() -> None:
     listener, *_ = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with listener:
-        person = Person("connect", f"ws://127.0.0.1:{listener.socket.getsockname()[1]}/")
-        persons.append(person)
-        async with await listener.accept() as stream:
-            await stream.receive_some()
-            person.type("\x03")
-            assert await person.code() == 130
+        with at_terminal("connect", f"ws://127.0.0.1:{listener.socket.getsockname()[1]}/") as person:
+            async with await listener.accept() as stream:
+                await stream.receive_some()
+                person.type("\x03")
+                assert await person.code() == 130
 
 
-async def test_progress_is_shown_on_a_terminal(folder: Path, persons: list[Person]) -> None:
+async def test_progress_is_shown_on_a_terminal(folder: Path) -> None:
     async with echoing(folder) as (_, url):
-        person = Person("bench", url, "-c", "2", "-d", "600")
-        persons.append(person)
-        await person.until("of 600 s")
-        person.type("\x03")
-        await person.until("latency ")
-        assert await person.code() == 130
+        with at_terminal("bench", url, "-c", "2", "-d", "600") as person:
+            await person.until("of 600 s")
+            person.type("\x03")
+            await person.until("latency ")
+            assert await person.code() == 130

@@ -9,17 +9,13 @@ import os
 import re
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from commands import Process, at_terminal, started
 from terminals import PATIENCE
-from test_command_processes import Person, Process, started
 
 from trio_bunws import ConnectionClosed, HandshakeError, WebSocket
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 APPLICATION = """
 import os, signal, time, trio
@@ -220,25 +216,14 @@ async def test_all_workers_listen_on_one_unix_socket(folder: Path) -> None:
     assert not path.exists()
 
 
-@pytest.fixture(name="persons")
-def _persons() -> Iterator[list[Person]]:
-    persons: list[Person] = []
-    yield persons
-    for person in persons:
-        person.end()
-
-
-async def test_ctrl_c_ends_all_in_good_order(
-    folder: Path, persons: list[Person], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_ctrl_c_ends_all_in_good_order(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
-    person = Person(*SERVE)
-    persons.append(person)
-    shown = await person.until("(1 worker)\n")
-    (url,) = re.findall(r"http(://127\.0\.0\.1:\d+/)", shown)
-    async with connected("ws" + url) as ws:
-        pid = await pid_of(ws)
-        person.type("\x03")
-        assert (await ws.closed()).received == (1001, "Server closed")
-    assert await person.code() == 0
-    assert not is_alive(pid)
+    with at_terminal(*SERVE) as person:
+        shown = await person.until("(1 worker)\n")
+        (url,) = re.findall(r"http(://127\.0\.0\.1:\d+/)", shown)
+        async with connected("ws" + url) as ws:
+            pid = await pid_of(ws)
+            person.type("\x03")
+            assert (await ws.closed()).received == (1001, "Server closed")
+        assert await person.code() == 0
+        assert not is_alive(pid)
