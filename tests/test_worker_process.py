@@ -43,6 +43,13 @@ def worker(port: SharedPort, source: str, number: int = 1, hang_timeout: float =
     return WorkerProcess([sys.executable, "-ISc", HEAD + source], port, hang_timeout, number)
 
 
+async def serve(process: WorkerProcess, nursery: trio.Nursery) -> None:
+    """Run it, and wait until it serves."""
+    nursery.start_soon(process.run)
+    with trio.fail_after(PATIENCE):
+        await process.ready.wait()
+
+
 async def ended(process: WorkerProcess) -> int:
     with trio.fail_after(PATIENCE):
         await process.ended.wait()
@@ -73,9 +80,7 @@ signal.pause()
 """
     process = worker(port, source, 2)
     assert str(process) == "worker 2"
-    nursery.start_soon(process.run)
-    with trio.fail_after(PATIENCE):
-        await process.ready.wait()
+    await serve(process, nursery)
     assert str(process).startswith("worker 2 (process ")
     process.scope.cancel()
     assert await ended(process) == -signal.SIGTERM
@@ -93,9 +98,7 @@ async def test_how_it_ended_is_known_and_that_it_never_served(port: SharedPort, 
 async def test_one_that_is_told_to_end_has_the_time_it_needs(port: SharedPort, nursery: trio.Nursery) -> None:
     source = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); ready(); signal.pause()"
     process = worker(port, source)
-    nursery.start_soon(process.run)
-    with trio.fail_after(PATIENCE):
-        await process.ready.wait()
+    await serve(process, nursery)
     process.scope.cancel()
     assert await ended(process) == 0
 
@@ -106,9 +109,7 @@ async def test_one_that_does_not_end_is_killed(
     monkeypatch.setattr(worker_process, "DRAIN", 0.01)
     source = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nready()\nwhile True: signal.pause()"
     process = worker(port, source)
-    nursery.start_soon(process.run)
-    with trio.fail_after(PATIENCE):
-        await process.ready.wait()
+    await serve(process, nursery)
     process.scope.cancel()
     assert await ended(process) == -signal.SIGKILL
     assert is_gone(process)
@@ -156,9 +157,7 @@ async def test_one_that_has_ended_is_not_waited_for_because_of_what_it_has_forke
 async def test_one_is_killed_at_once(port: SharedPort, nursery: trio.Nursery) -> None:
     process = worker(port, "ready(); signal.pause()")
     process.kill()  # nobody yet
-    nursery.start_soon(process.run)
-    with trio.fail_after(PATIENCE):
-        await process.ready.wait()
+    await serve(process, nursery)
     process.kill()
     assert await ended(process) == -signal.SIGKILL
 
@@ -168,9 +167,7 @@ async def test_it_learns_that_its_supervisor_has_gone(port: SharedPort, nursery:
     first = worker(port, "ready(); os.read(supervisor, 1); sys.exit(7)")
     second = worker(port, "ready(); signal.pause()", 2)
     for process in (first, second):
-        nursery.start_soon(process.run)
-        with trio.fail_after(PATIENCE):
-            await process.ready.wait()
+        await serve(process, nursery)
     assert len(sockets_of(second)) == 2  # its own end, and where it listens
     for process in (first, second):
         process.scope.cancel()
