@@ -1,7 +1,7 @@
 """`reconnecting`: one open `WebSocket` after the other, with growing pauses between attempts.
 
-Each socket lives in a task of trio's own, so that a loop may be left at any place; what happens on a connection is
-`_client.py`'s. Here is decided when to connect, and when to give up.
+Each socket lives in a system task of trio, so that a loop may be left at any place. When to connect and when to give up
+is decided here; what happens on a connection is `_client.py`'s.
 """
 
 from __future__ import annotations
@@ -35,158 +35,6 @@ PASSING: Final = frozenset({408, 425, 429})
 """Client errors (4xx) that may be over the next time: it took too long, came too early, or too often."""
 TRANSIENT: Final = (OSError, trio.BrokenResourceError, trio.TooSlowError, RemoteProtocolError, HandshakeError)
 """What an opening may raise; the next one may succeed, unless `is_final`."""
-
-
-def is_final(exc: BaseException) -> bool:
-    """Tell whether another attempt would end in the same way.
-
-    So it is where the server (or the proxy) answers that we must not connect, or not like this: every 4xx but 408, 425
-    and 429, the redirects 301 and 308, and a 101 that is no answer to our request; and where its TLS certificate is not
-    to be believed, as when it is for another name.
-    """
-    if isinstance(exc, HandshakeError):
-        status = exc.status
-        return status == SWITCHING or status in MOVED or (400 <= status < 500 and status not in PASSING)
-    return isinstance(exc.__cause__, ssl.SSLCertVerificationError)
-
-
-class Host:
-    """The task in which one socket lives, from its opening to its end."""
-
-    def __init__(self, ws: WebSocket) -> None:
-        self.ws: Final = ws
-        self.scope: Final = trio.CancelScope()
-        """Cancels it: a Close with 1001 is offered."""
-        self.settled: Final = trio.Event()
-        """Set when the socket is open, or will not be."""
-        self.over: Final = trio.Event()
-        self.leave: Final = trio.Event()
-        """Set it to have the socket closed."""
-        self.failure: Exception | None = None
-        """What the socket's block has raised."""
-
-    async def run(self) -> None:
-        """Open the socket, and keep it until it is to be left. A task of trio's own, out of which nothing may come."""
-        try:
-            with self.scope:
-                async with self.ws:
-                    self.settled.set()
-                    await self.leave.wait()
-        except Exception as exc:  # noqa: BLE001  # raised by who waits for it
-            self.failure = exc
-        finally:
-            self.settled.set()
-            self.over.set()
-
-
-@final
-class Reconnecting:
-    """An endless asynchronous iterator of open sockets; made by `reconnecting`, and also a context manager."""
-
-    def __init__(
-        self,
-        make: Callable[[], Awaitable[WebSocket]],
-        initial_delay: float,
-        max_delay: float,
-        stable_after: float,
-    ) -> None:
-        self._make: Final = make
-        self._initial_delay: Final = initial_delay
-        self._max_delay: Final = max_delay
-        self._stable_after: Final = stable_after
-        self._attempts = 0
-        self._opened_at = 0.0
-        self._host: Host | None = None
-        self._finalizer: weakref.finalize[[trio.lowlevel.TrioToken, trio.CancelScope], Reconnecting] | None = None
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> WebSocket:
-        """Close the socket before, and return the next one, open. A checkpoint."""
-        if self._host is not None:
-            stable = trio.current_time() - self._opened_at >= self._stable_after
-            await self.aclose()
-            self._attempts = 1 if stable else self._attempts + 1
-        while True:
-            await trio.sleep(self._delay())
-            try:
-                ws = await self._make()
-                await self._open(ws)
-            except TRANSIENT as exc:
-                if is_final(exc):
-                    raise
-                self._attempts += 1
-                # Not its `repr`, which has the server's headers, nor its words, which may have a URL.
-                status = exc.status if isinstance(exc, HandshakeError) else None
-                words = exc if status is None else f"HTTP status {status}"
-                fields = {"attempt": self._attempts, "status": status}
-                logger.info(
-                    "attempt %d to connect failed: %s: %s", self._attempts, type(exc).__name__, words, extra=fields
-                )
-            else:
-                self._opened_at = trio.current_time()
-                return ws
-
-    def _delay(self) -> float:
-        """Return the pause before the next attempt, the first of which begins at once."""
-        if not self._attempts:
-            return 0
-        # 63 doublings are more than any delay, and never too many for a float.
-        longest = min(self._max_delay, self._initial_delay * 2.0 ** min(self._attempts - 1, 63))
-        return longest * (1 + random()) / 2  # noqa: S311  # spreads clients, and keeps no secret
-
-    async def _open(self, ws: WebSocket) -> None:
-        """Have a socket live in a task that this iterator's end will end."""
-        host = Host(ws)
-        trio.lowlevel.spawn_system_task(host.run, name=f"reconnecting to {ws.url}", context=copy_context())
-        try:
-            await host.settled.wait()
-        except BaseException:
-            host.scope.cancel()
-            raise
-        if host.failure is not None:
-            raise host.failure
-        self._host = host
-        self._finalizer = weakref.finalize(self, _abandon, trio.lowlevel.current_trio_token(), host.scope)
-        self._finalizer.atexit = False
-
-    async def aclose(self) -> None:
-        """Close the socket that was returned last, and wait for its end, as leaving its block would. A checkpoint.
-
-        Raises:
-            Exception: what one of its listeners has raised.
-        """
-        await trio.lowlevel.checkpoint()
-        host, self._host = self._host, None
-        if host is None:
-            return
-        assert self._finalizer is not None  # made with the host
-        self._finalizer.detach()
-        host.leave.set()
-        try:
-            await host.over.wait()
-        except BaseException:
-            host.scope.cancel()
-            raise
-        if host.failure is not None:
-            raise host.failure
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()  # noqa: ASYNC102  # a cancellation cancels the socket
-
-
-def _abandon(token: trio.lowlevel.TrioToken, scope: trio.CancelScope) -> None:
-    """End a socket whose iterator is gone, from whatever thread the collector runs in."""
-    try:
-        token.run_sync_soon(scope.cancel)
-    except trio.RunFinishedError:
-        pass  # the socket has ended with the run
 
 
 def reconnecting(
@@ -247,3 +95,157 @@ def reconnecting(
         return WebSocket(url, protocols, stream=stream, **options)
 
     return Reconnecting(make, initial_delay, max_delay, stable_after)
+
+
+@final
+class Reconnecting:
+    """An endless asynchronous iterator of open sockets; made by `reconnecting`, and also a context manager."""
+
+    def __init__(
+        self,
+        make: Callable[[], Awaitable[WebSocket]],
+        initial_delay: float,
+        max_delay: float,
+        stable_after: float,
+    ) -> None:
+        self._make: Final = make
+        self._initial_delay: Final = initial_delay
+        self._max_delay: Final = max_delay
+        self._stable_after: Final = stable_after
+        self._attempts = 0
+        self._opened_at = 0.0
+        self._task: SocketTask | None = None
+        self._finalizer: weakref.finalize[[trio.lowlevel.TrioToken, trio.CancelScope], Reconnecting] | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> WebSocket:
+        """Close the socket before, and return the next one, open. A checkpoint."""
+        if self._task is not None:
+            stable = trio.current_time() - self._opened_at >= self._stable_after
+            await self.aclose()
+            self._attempts = 1 if stable else self._attempts + 1
+        while True:
+            await trio.sleep(self._delay())
+            try:
+                ws = await self._make()
+                await self._open(ws)
+            except TRANSIENT as exc:
+                if is_final(exc):
+                    raise
+                self._attempts += 1
+                self._log_failure(exc)
+            else:
+                self._opened_at = trio.current_time()
+                return ws
+
+    def _log_failure(self, exc: Exception) -> None:
+        # Not a refusal's `repr`, which has the server's headers, nor its words, which may have a URL.
+        status = exc.status if isinstance(exc, HandshakeError) else None
+        words = exc if status is None else f"HTTP status {status}"
+        fields = {"attempt": self._attempts, "status": status}
+        logger.info("attempt %d to connect failed: %s: %s", self._attempts, type(exc).__name__, words, extra=fields)
+
+    def _delay(self) -> float:
+        """Return the pause before the next attempt, the first of which begins at once."""
+        if not self._attempts:
+            return 0
+        # 63 doublings are more than any delay, and never too many for a float.
+        longest = min(self._max_delay, self._initial_delay * 2.0 ** min(self._attempts - 1, 63))
+        return longest * (1 + random()) / 2  # noqa: S311  # spreads clients, and keeps no secret
+
+    async def _open(self, ws: WebSocket) -> None:
+        """Open a socket, in a task that this iterator's end will end."""
+        task = SocketTask(ws)
+        trio.lowlevel.spawn_system_task(task.run, name=f"reconnecting to {ws.url}", context=copy_context())
+        try:
+            await task.settled.wait()
+        except BaseException:
+            task.scope.cancel()
+            raise
+        if task.failure is not None:
+            raise task.failure
+        self._task = task
+        self._finalizer = weakref.finalize(self, _abandon, trio.lowlevel.current_trio_token(), task.scope)
+        self._finalizer.atexit = False
+
+    async def aclose(self) -> None:
+        """Close the socket that was returned last, and wait for its end, as leaving its block would. A checkpoint.
+
+        Raises:
+            Exception: what one of its listeners has raised.
+        """
+        await trio.lowlevel.checkpoint()
+        task, self._task = self._task, None
+        if task is None:
+            return
+        assert self._finalizer is not None  # made with the task
+        self._finalizer.detach()
+        task.leave.set()
+        try:
+            await task.over.wait()
+        except BaseException:
+            task.scope.cancel()
+            raise
+        if task.failure is not None:
+            raise task.failure
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()  # noqa: ASYNC102  # a cancellation cancels the socket
+
+
+class SocketTask:
+    """The task in which one socket lives, from its opening to its end."""
+
+    def __init__(self, ws: WebSocket) -> None:
+        self.ws: Final = ws
+        self.scope: Final = trio.CancelScope()
+        """Cancels it: a Close with 1001 is offered."""
+        self.settled: Final = trio.Event()
+        """Set when the socket is open, or will not be."""
+        self.over: Final = trio.Event()
+        """Set when its block has been left."""
+        self.leave: Final = trio.Event()
+        """Set it to have the socket closed."""
+        self.failure: Exception | None = None
+        """What the socket's block has raised."""
+
+    async def run(self) -> None:
+        """Open the socket, and keep it until it is to be left. A system task: nothing may be raised out of it."""
+        try:
+            with self.scope:
+                async with self.ws:
+                    self.settled.set()
+                    await self.leave.wait()
+        except Exception as exc:  # noqa: BLE001  # raised by who waits for it
+            self.failure = exc
+        finally:
+            self.settled.set()
+            self.over.set()
+
+
+def is_final(exc: BaseException) -> bool:
+    """Tell whether another attempt would end in the same way.
+
+    So it is where the server (or the proxy) answers that we must not connect, or not like this: every 4xx but 408, 425
+    and 429, the redirects 301 and 308, and a 101 that is no answer to our request; and where its TLS certificate is not
+    to be believed, as when it is for another name.
+    """
+    if isinstance(exc, HandshakeError):
+        status = exc.status
+        return status == SWITCHING or status in MOVED or (400 <= status < 500 and status not in PASSING)
+    return isinstance(exc.__cause__, ssl.SSLCertVerificationError)
+
+
+def _abandon(token: trio.lowlevel.TrioToken, scope: trio.CancelScope) -> None:
+    """End a socket whose iterator is gone, from whatever thread the collector runs in."""
+    try:
+        token.run_sync_soon(scope.cancel)
+    except trio.RunFinishedError:
+        pass  # the socket has ended with the run
