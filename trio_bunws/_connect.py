@@ -32,7 +32,7 @@ READ_SIZE: Final = 64 * 1024
 
 
 async def open_websocket(options: ClientOptions) -> tuple[Transport, Opened]:
-    """Connect, and open a WebSocket; what is raised is what the two functions below raise."""
+    """Connect, and open a WebSocket. Raises what `connect` and `shake_hands` raise, and leaves no connection then."""
     transport = await connect(options)
     try:
         return transport, await shake_hands(transport, options)
@@ -122,8 +122,8 @@ async def _tunnel(stream: trio.abc.Stream, proxy: Proxy, target: Target) -> None
     tunnel.result()
 
 
-class Request(Protocol):
-    """`Opening` and `Tunnel`."""
+class Handshake(Protocol):
+    """A request, and whether its response lets us go on: an `Opening` or a `Tunnel`, which say what the parts mean."""
 
     @property
     def request(self) -> bytes: ...
@@ -135,20 +135,21 @@ class Request(Protocol):
 
 
 async def _exchange(
-    asked: Request, send_all: Callable[[bytes], Awaitable[None]], receive: Callable[[], Awaitable[bytes]]
+    handshake: Handshake, send_all: Callable[[bytes], Awaitable[None]], receive: Callable[[], Awaitable[bytes]]
 ) -> None:
-    """Send a request, and read its response: as much as comes of a refusal's body in `BODY_TIME`."""
-    with trio.CancelScope() as body:
+    """Send the request, and read the response; of the body of a refusal, what comes within `BODY_TIME`."""
+    with trio.CancelScope() as waiting:
         try:
-            await send_all(asked.request)
+            await send_all(handshake.request)
         except trio.BrokenResourceError:
             pass  # it may have answered before it closed
-        while not asked.feed(await _received(receive)):
-            if asked.refused:
-                body.deadline = min(body.deadline, trio.current_time() + BODY_TIME)
+        while not handshake.feed(await _received(receive)):
+            if handshake.refused:
+                waiting.deadline = min(waiting.deadline, trio.current_time() + BODY_TIME)
 
 
 async def _received(receive: Callable[[], Awaitable[bytes]]) -> bytes:
+    """Read; a connection that breaks has ended."""
     try:
         return await receive()
     except trio.BrokenResourceError:
