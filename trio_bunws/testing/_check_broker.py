@@ -1,6 +1,6 @@
-"""`check_broker`: what any broker must do, tried on two of them. For the tests of brokers of one's own.
+"""`check_broker`: what any broker must do, tried on several of one group. For the tests of brokers of one's own.
 
-It speaks to the brokers as a server does, and knows of none how it works; ours pass it too.
+It speaks to the brokers as a server does, and knows nothing of how one works. The package's own brokers pass it too.
 """
 
 from __future__ import annotations
@@ -24,6 +24,37 @@ MANY: Final = 300
 """Batches whose order is looked at."""
 PAUSE: Final = 0.002
 """Seconds between two looks at what has come."""
+
+
+async def check_broker(maker: Callable[[], Broker], *, timeout: float = 5.0) -> None:
+    """See whether a broker keeps the contract of `trio_bunws.brokers.Broker`; return if it does. Checkpoints.
+
+    It is tried that batches arrive, unchanged, once, in order, at those who are subscribed and nobody else; that what
+    is published while a broker is not connected raises `BrokerError` and does not arrive later; that no call goes on
+    for ever, and `run` ends when it is cancelled. A batch may or may not come back to who has published it.
+
+    Args:
+        maker: called without arguments, makes another broker of one and the same group each time it is called, as
+            ``lambda: RedisBroker(url, prefix="check:")``. Nobody else may use the group meanwhile.
+        timeout: seconds within which each step must be done. Default: 5.
+
+    Raises:
+        AssertionError: with the sentence of the contract that is not kept. If a broker does not even end when it is
+            cancelled, that is logged first, for it has to be waited for.
+        TypeError, ValueError: if an argument is of the wrong type, or `timeout` not above 0.
+    """
+    check_callable("check_broker", "maker", maker)
+    check_timeout("check_broker", "timeout", timeout)
+    check = Check(maker, timeout)
+    try:
+        await check_delivery(check)
+        await check_connection(check)
+    except BaseExceptionGroup as group:
+        # An AssertionError comes out of the nurseries that it has ended as itself.
+        failure: BaseException = group
+        while isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
+            failure = failure.exceptions[0]
+        raise failure from None  # noqa: ASYNC123  # the groups around it are of our nurseries
 
 
 class Link:
@@ -127,37 +158,6 @@ class Check:
                 await trio.sleep(PAUSE)
         if (got := link.of(channel)) != list(expected):
             raise AssertionError(f"{fact}: published were {short(expected)}, and received {short(got)}")
-
-
-async def check_broker(maker: Callable[[], Broker], *, timeout: float = 5.0) -> None:
-    """See whether a broker keeps the contract of `trio_bunws.brokers.Broker`; return if it does. Checkpoints.
-
-    It is tried that batches arrive, unchanged, once, in order, at those who are subscribed and nobody else; that what
-    is published while a broker is not connected raises `BrokerError` and does not arrive later; that no call goes on
-    for ever, and `run` ends when it is cancelled. A batch may or may not come back to who has published it.
-
-    Args:
-        maker: called without arguments, makes another broker of one and the same group each time it is called, as
-            ``lambda: RedisBroker(url, prefix="check:")``. Nobody else may use the group meanwhile.
-        timeout: seconds within which each step must be done. Default: 5.
-
-    Raises:
-        AssertionError: with the sentence of the contract that is not kept. If a broker does not even end when it is
-            cancelled, that is logged first, for it has to be waited for.
-        TypeError, ValueError: if an argument is of the wrong type, or `timeout` not above 0.
-    """
-    check_callable("check_broker", "maker", maker)
-    check_timeout("check_broker", "timeout", timeout)
-    check = Check(maker, timeout)
-    try:
-        await check_delivery(check)
-        await check_connection(check)
-    except BaseExceptionGroup as group:
-        # An AssertionError comes out of the nurseries that it has ended as itself.
-        failure: BaseException = group
-        while isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
-            failure = failure.exceptions[0]
-        raise failure from None  # noqa: ASYNC123  # the groups around it are of our nurseries
 
 
 async def check_delivery(check: Check) -> None:

@@ -30,7 +30,7 @@ class MemoryStream(trio.abc.HalfCloseableStream):
         self._lost = False
         self._over = False  # nothing more is sent from here
         self._deserted = False  # nobody reads at the other end
-        self._news = trio.Event()
+        self._changed = trio.Event()  # set, and made anew, when one of these four has changed
 
     @classmethod
     def pair(cls) -> tuple[MemoryStream, MemoryStream]:
@@ -83,22 +83,23 @@ class MemoryStream(trio.abc.HalfCloseableStream):
         self.other._look_again()
 
     def _look_again(self) -> None:
-        """Wake a send that waits; an end of stream has nobody who waits with it."""
-        self._news.set()
-        self._news = trio.Event()
+        """Wake a send that waits. Nobody waits with an end of stream: it is delivered here, once nothing stalls it."""
+        self._changed.set()
+        self._changed = trio.Event()
         if self._over and not self._stalls:
             with suppress(trio.BrokenResourceError):
                 self._flow()
 
     async def _carry(self) -> None:
-        """Bring to the other end what is being sent, as soon as nothing stalls it."""
+        """Bring to the other end what is being sent, once nothing stalls it. `MemorySendStream.send_all` calls this."""
         while self._stalls and not (self._over or self._deserted or self._lost):
-            await self._news.wait()
+            await self._changed.wait()
         if self._over:
             raise trio.ClosedResourceError("this end is closed")
         self._flow()
 
     def _flow(self) -> None:
+        """Move what was sent, and an end of stream, to the other end."""
         if self._lost:
             raise trio.BrokenResourceError("the connection is lost")
         try:
