@@ -1,6 +1,7 @@
-"""A client's side of an open WebSocket: `Endpoint` with masked frames, and with the close of Bun's client.
+"""A client's side of a WebSocket: `Endpoint` with masked frames, and with the close of Bun's client.
 
-`WebSocket` in `_client.py` is what the application holds; it makes one of these when the connection is open.
+`WebSocket` in `_client.py` is what the application holds, and passes calls on to one of these. `ClientConnection` makes
+it when the connection is open; if the opening fails, `never_opened` makes one that is closed from the beginning.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ def closing_frame(code: int | None, reason: str) -> CloseFrame:
 
 
 class Nowhere:
-    """The transport and the tasks of a socket that never was open."""
+    """The `Sink` and the `Driver` of a socket that never was open: they do nothing."""
 
     direct: ClassVar[bool] = True
     kernel_socket: None = None

@@ -86,7 +86,8 @@ class ClientLife:
         scope = trio.CancelScope(shield=True, deadline=math.inf)
         try:
             async with trio.open_nursery() as nursery:
-                begun = trio.Event()  # not `nursery.start`: cancelled, it waits for what nobody can end
+                # Not `nursery.start`: if it is cancelled it waits for the task, which is shielded from that.
+                begun = trio.Event()
                 nursery.start_soon(self._serve, scope, nursery, transport, opened, begun)
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + OFFER_TIME):
                     await begun.wait()
@@ -151,7 +152,7 @@ class ClientLife:
         opened: Opened,
         begun: trio.Event,
     ) -> None:
-        """Run the connection to its end."""
+        """Run the connection to its end, in `scope`; `begun` is set when it is open, and its listeners know."""
 
         def report(exc: Exception) -> None:
             block.start_soon(fail, exc)
