@@ -1,6 +1,6 @@
-"""A client's options: what they are, and their checks; those of every option of the package are in `_options.py`.
+"""A client's options, and the checks of `WebSocket`'s arguments; checks that a server needs too are in `_options.py`.
 
-Pure functions and values, made when a `WebSocket` is made, before anything is sent.
+Pure functions and values: `_client.py` asks for them when a `WebSocket` is made, before anything is sent.
 """
 
 from __future__ import annotations

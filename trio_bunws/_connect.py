@@ -95,7 +95,7 @@ async def _reach(target: Target) -> trio.SocketStream:
         try:
             return await trio.open_unix_socket(target.unix)
         except OSError as exc:
-            raise OSError(exc.errno, exc.strerror, target.unix) from exc  # it does not say which path
+            raise OSError(exc.errno, exc.strerror, target.unix) from exc  # the system's does not name the path
     return await trio.open_tcp_stream(target.host, target.port)
 
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import AsyncGenerator, Callable
 
-OPENING: Final = (BunwsError, OSError, trio.BrokenResourceError, trio.TooSlowError)
-"""What entering a `WebSocket` raises if there is nobody, or nobody who wants to."""
+OPENING_FAILURES: Final = (BunwsError, OSError, trio.BrokenResourceError, trio.TooSlowError)
+"""What entering a `WebSocket` raises if it cannot be opened."""
 MAX_SHOWN: Final = 300
 """Characters shown of the body of a response that refuses."""
 
@@ -120,7 +120,7 @@ async def connected(ws: WebSocket) -> AsyncGenerator[WebSocket]:
     async with AsyncExitStack() as stack:
         try:
             await stack.enter_async_context(ws)
-        except OPENING as exc:
+        except OPENING_FAILURES as exc:
             raise CommandError(f"cannot connect to {ws.url}: {_why(exc)}") from exc
         yield ws
 

@@ -93,8 +93,8 @@ class Conversation:
         self._wait: Final[float] = given.wait
         self._commands: Final[bool] = not given.no_commands
         self._pings: Final[dict[str | bytes, float]] = {}  # when the user's were sent
-        self._leaving = False  # the user wants to
-        self._quiet: Final = trio.CancelScope()  # ends by silence after the end of the input
+        self._leaving = False  # the user has closed
+        self._quiet: Final = trio.CancelScope()  # its deadline: when it was silent for too long after the input's end
 
     async def run(self) -> int:
         """Talk until one side closes, and return the exit code.
@@ -135,7 +135,7 @@ class Conversation:
         self._leave(CloseWith(1000, ""))
 
     async def _take_lines(self) -> None:
-        """Send what is typed until the end of the input, and then for ever wait for the connection to close."""
+        """Send what is typed until the end of the input; then another task sees the end of the conversation."""
         try:
             while (line := await self._next_line()) is not None:
                 await self._obey(line)

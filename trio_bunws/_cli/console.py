@@ -25,6 +25,7 @@ ERASE: Final = "\r\x1b[K"
 PROMPT: Final = "> "
 DEFAULT_COLUMNS: Final = 80
 SMALLEST_ROOM: Final = 8
+"""Columns for what is typed, however narrow the window is."""
 
 
 class Console:

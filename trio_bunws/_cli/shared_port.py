@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trio_bunws._cli.place import Place
 
 EVERYBODY: Final = 0
-"""Whose the sockets are where all workers share them."""
+"""The number under which sockets are kept that all workers share."""
 
 
 class SharedPort:

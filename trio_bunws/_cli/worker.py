@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 DRAIN: Final = 25.0
 """Seconds that a worker has to end in good order: ten for its sockets, ten for async close handlers, and a margin."""
 LAST_REQUESTS: Final = 0.5
-"""Seconds in which connections that were accepted last may still ask something: their clients were told no better."""
+"""Seconds in which the connections accepted last may still send a request: their clients cannot know that we leave."""
 
 
 def run_worker(reference: str, place: Place, inherited: Inheritance) -> int:
