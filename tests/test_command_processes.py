@@ -83,6 +83,15 @@ async def test_a_second_signal_kills_a_server_whose_handler_hangs(folder: Path) 
         assert await process.ended() == -signal.SIGTERM
 
 
+@pytest.mark.parametrize("workers", [(), ("--workers", "1")])
+async def test_an_application_that_configures_its_log_has_it_so(folder: Path, workers: tuple[str, ...]) -> None:
+    logs = "import logging\nlogging.basicConfig(level=logging.INFO, format='mine: %(message)s')\n"
+    opened = "websocket = WebSocketHandler(open=lambda ws: logging.info('opened'))\n"
+    (folder / "app.py").write_text(f"{logs}{ECHO}{opened}")
+    async with echoing(folder, *workers) as (process, url), WebSocket(url):
+        await process.line(r"mine: opened\n")
+
+
 async def test_a_change_is_served_on_the_same_port(folder: Path) -> None:
     async with echoing(folder, "--reload") as (process, url), WebSocket(url) as ws:
         (folder / "app.py").write_text(ECHO.replace("ws.send(message)", "ws.send('new')"))

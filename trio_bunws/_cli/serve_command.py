@@ -75,6 +75,7 @@ examples:
   trio-bunws serve chat --host :: --tls-cert cert.pem --tls-key key.pem
   trio-bunws serve chat --workers 4 --broker redis://127.0.0.1:6379
 """
+LOG_FORMAT: Final = "%(levelname)s %(name)s: %(message)s"
 logger = logging.getLogger("trio_bunws.serve")
 
 
@@ -103,10 +104,10 @@ def run(given: argparse.Namespace) -> int:
         if inherited is not None:
             place["broker"] = make_broker(given.broker)
             return run_worker(given.application, place, inherited)
-        logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
         logger.setLevel(logging.INFO)  # what follows a change or a signal is to be seen, and is no warning
         if given.workers is not None:
             _check_workers(given)
+            logging.basicConfig(format=LOG_FORMAT)
             return supervise(given.workers, place, given.hang_timeout, say=say, die_by=die_by)
         place["broker"] = make_broker(given.broker)
         _serve_here(given, place)
@@ -126,6 +127,7 @@ def _serve_here(given: argparse.Namespace, place: Place) -> None:
         watch = SourceWatch(folder)  # before the import: a change during it counts
         sys.dont_write_bytecode = True  # a .pyc is taken for right if the second and the size are
     application = load(given.application)
+    logging.basicConfig(format=LOG_FORMAT)  # does nothing if the application has configured it
     trio.run(partial(Serving(given.application, folder, watch).run, application, place))
 
 

@@ -46,9 +46,10 @@ def run_worker(reference: str, place: Place, inherited: Inheritance) -> int:
         UsageError: if it cannot be imported.
         BrokerError: if the broker refuses it.
     """
-    logging.basicConfig(format=f"worker {inherited.number}: %(levelname)s %(name)s: %(message)s")
     end_with_supervisor(inherited.supervisor)  # before the import, which may hang
     application = load(reference)
+    # After it, so that this does nothing if the application has configured its log.
+    logging.basicConfig(format=f"worker {inherited.number}: %(levelname)s %(name)s: %(message)s")
     trio.run(Worker(inherited).run, application, place)
     return 0
 
