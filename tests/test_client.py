@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 import trio.testing
-import trustme
 from by_hand import URL, ByHand, by_hand, opened
+from certificates import certified
 
 from trio_bunws import (
     CloseEvent,
@@ -116,11 +115,7 @@ async def test_the_request_says_what_was_asked_for() -> None:
 
 
 async def test_over_tcp_and_tls() -> None:
-    authority = trustme.CA()
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost").configure_cert(context)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
+    context, trusting = certified("localhost")
     handler: Handler = WebSocketHandler(message=echo)
     async with open_server(None, handler, hostname="localhost", port=0, tls=context) as server:
         async with WebSocket(f"wss://localhost:{server.port}/", tls=trusting) as ws:

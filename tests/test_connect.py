@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
-import trustme
+from certificates import certified
 
 from trio_bunws import HandshakeError, Proxy, RemoteProtocolError, WebSocket
 from trio_bunws._connect import BODY_TIME, open_websocket
@@ -117,11 +117,7 @@ async def test_an_answer_that_was_sent_before_the_end_is_read() -> None:
 
 
 async def test_with_tls() -> None:
-    authority = trustme.CA()
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("h").configure_cert(context)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
+    context, trusting = certified("h")
     ours, theirs = trio.testing.lockstep_stream_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(accept, RawPeer(trio.SSLStream(theirs, context, server_side=True)))
@@ -166,16 +162,6 @@ async def test_a_unix_socket_that_is_not_there_is_named() -> None:
         await opened(None, "ws+unix:///no/where")
 
 
-def certified(host: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Return the contexts of a server of that name, and of a client who believes it."""
-    authority = trustme.CA()
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert(host).configure_cert(context)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
-    return context, trusting
-
-
 async def tunnelled(stream: trio.abc.Stream, tls: ssl.SSLContext | None) -> bytes:
     """Be a proxy and the server behind it; return what the proxy was told."""
     asked = await RawPeer(stream).receive_until(b"\r\n\r\n")
@@ -196,7 +182,7 @@ async def test_a_proxy_is_asked_for_the_way_and_the_rest_goes_through_it(url: st
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve)
         transport, agreement = await opened(ours, url, proxy="http://me:pw@gate", tls=trusting)
-        assert agreement.trailing or await transport.receive() == b"rest"
+        assert (agreement.trailing or await transport.receive()) == b"rest"
     place = b"h:81" if url.startswith("ws:") else b"h:443"
     assert asked == [b"CONNECT %b HTTP/1.1\r\nHost: %b\r\nProxy-Authorization: Basic bWU6cHc=\r\n\r\n" % (place, place)]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
-import trustme
+from certificates import certified
 
 from trio_bunws import (
     ConnectionClosed,
@@ -207,11 +207,7 @@ def test_a_101_that_is_no_answer_to_our_request_cannot_heal() -> None:
 
 
 async def test_a_certificate_for_another_name_cannot_heal() -> None:
-    authority = trustme.CA()
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("elsewhere.test").configure_cert(context)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
+    context, trusting = certified("elsewhere.test")
     async with open_server(None, WebSocketHandler(), port=0, tls=context) as server:
         with pytest.raises(trio.BrokenResourceError, match=r"mismatch.*127\.0\.0\.1") as caught:
             await reconnecting(f"wss://127.0.0.1:{server.port}/", tls=trusting).__anext__()

@@ -1,0 +1,28 @@
+"""Certificates for the tests of TLS: a server's context for a name, and that of a client who believes it.
+
+Each call makes an authority of its own, so what believes one server believes no other.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import NamedTuple
+
+import trustme
+
+
+class Certified(NamedTuple):
+    """The two contexts of one connection."""
+
+    server: ssl.SSLContext
+    client: ssl.SSLContext
+
+
+def certified(name: str) -> Certified:
+    """Make a certificate for a host's name or address, and who believes it."""
+    authority = trustme.CA()
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert(name).configure_cert(server)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    return Certified(server, client)
