@@ -153,32 +153,10 @@ class ClientLife:
         begun: trio.Event,
     ) -> None:
         """Run the connection to its end, in `scope`; `begun` is set when it is open, and its listeners know."""
-
-        def report(exc: Exception) -> None:
-            block.start_soon(fail, exc)
-
-        options = self.options
         try:
             with scope:
                 async with trio.open_nursery() as nursery:
-                    limits = Limits(close_timeout=options.close_timeout, max_fragments=options.max_fragments)
-                    engine = Engine(HandlerSlot(options.handler), limits, nursery)
-                    connection = self._connection = ClientConnection(
-                        transport,
-                        engine,
-                        opened,
-                        target=self._ws,
-                        listeners=self._listeners,
-                        keep_alive=self.keep_alive,
-                        report=report,
-                    )
-                    self.extensions = opened.extensions
-                    self.endpoint = connection.ws
-                    connection.ws.binary_type = self.binary_type
-                    if self.paused:
-                        connection.ws.pause()
-                    nursery.start_soon(engine.hub.run)
-                    nursery.start_soon(engine.sweeper.run)
+                    connection = self._make_connection(transport, opened, nursery, block)
                     connection.announce_opening()
                     begun.set()
                     await connection.run(b"", opened.trailing)
@@ -187,6 +165,31 @@ class ClientLife:
         finally:
             transport.abort()
             await transport.aclose()
+
+    def _make_connection(
+        self, transport: Transport, opened: Opened, nursery: trio.Nursery, block: trio.Nursery
+    ) -> ClientConnection:
+        """Make the open connection, with its hub and sweeper in `nursery`; listeners' exceptions go to `block`."""
+        options = self.options
+        limits = Limits(close_timeout=options.close_timeout, max_fragments=options.max_fragments)
+        engine = Engine(HandlerSlot(options.handler), limits, nursery)
+        nursery.start_soon(engine.hub.run)
+        nursery.start_soon(engine.sweeper.run)
+        connection = self._connection = ClientConnection(
+            transport,
+            engine,
+            opened,
+            target=self._ws,
+            listeners=self._listeners,
+            keep_alive=self.keep_alive,
+            report=lambda exc: block.start_soon(fail, exc),
+        )
+        self.extensions = opened.extensions
+        self.endpoint = connection.ws
+        connection.ws.binary_type = self.binary_type
+        if self.paused:
+            connection.ws.pause()
+        return connection
 
 
 async def fail(exc: Exception) -> None:
