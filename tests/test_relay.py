@@ -14,6 +14,7 @@ import pytest
 import trio
 import trio.testing
 from broker_fakes import FakeBroker
+from terminals import PATIENCE
 
 from trio_bunws import BrokerError
 from trio_bunws._envelope import (
@@ -240,6 +241,22 @@ async def test_a_flush_ends_when_the_broker_goes_away() -> None:
             await trio.testing.wait_all_tasks_blocked()
             assert len(nursery.child_tasks) == 1
             broker.link.disconnected("gone")
+
+
+async def test_a_flush_of_a_broker_that_is_back_at_once_waits_and_does_not_spin() -> None:
+    broker = FakeBroker()
+    async with running(broker) as (relay, _):
+        broker.room = trio.Event()
+        relay.publish("a", ONE, compress=False)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(relay.flush)
+            await trio.testing.wait_all_tasks_blocked()
+            broker.link.disconnected("gone")
+            broker.link.connected()
+            with trio.fail_after(PATIENCE):  # a task that spins is never blocked
+                await trio.testing.wait_all_tasks_blocked()
+            assert len(nursery.child_tasks) == 1
+            broker.room.set()
 
 
 async def test_a_broker_whose_run_returns_is_an_error() -> None:

@@ -73,7 +73,7 @@ class Relay:
         "_changing",
         "_connected",
         "_control",
-        "_idle",
+        "_idle_or_away",
         "_lost",
         "_lost_before",
         "_node",
@@ -110,7 +110,8 @@ class Relay:
         self._publishing = False
         """Whether the publishing task has been woken or is at work."""
         self._publish_bell: Final = Bell()
-        self._idle = trio.Event()
+        self._idle_or_away = trio.Event()
+        """Set, and made anew, when the broker has taken everything, and when it goes away."""
         # Subscribing
         self._wanted: Final[set[str]] = {self._own_channel}
         self._subscribed: Final[set[str]] = set()
@@ -226,7 +227,7 @@ class Relay:
         if not self._was_away:
             self._was_away = True
             logger.warning("the broker is away, and publishes reach this server's sockets only: %s", reason)
-        self._idle.set()
+        self._end_flushes()
 
     def receive(self, channel: str, data: bytes) -> None:
         """Give what came from the broker to the hub."""
@@ -271,7 +272,12 @@ class Relay:
     async def flush(self) -> None:
         """Wait until the broker has taken what was published, or is away."""
         while self._connected and self._publishing:
-            await self._idle.wait()
+            await self._idle_or_away.wait()
+
+    def _end_flushes(self) -> None:
+        # A new event, for the broker may be back, and still busy, before a flush looks again.
+        self._idle_or_away.set()
+        self._idle_or_away = trio.Event()
 
     def _send(self, batch: Batch) -> None:
         self._control.append(batch)
@@ -280,7 +286,6 @@ class Relay:
 
     def _wake(self) -> None:
         self._publishing = True
-        self._idle = trio.Event()
         self._publish_bell.ring()
 
     async def _publish(self) -> None:
@@ -293,7 +298,7 @@ class Relay:
                     self._overflowing = False
                 await self._hand_over(control + self._outgoing.take())
             self._publishing = False
-            self._idle.set()
+            self._end_flushes()
 
     async def _hand_over(self, batches: Sequence[Batch]) -> None:
         failed: Sequence[Batch] | None = batches
