@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import traceback
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,17 @@ async def test_what_redis_refuses_is_told_apart(caplog: pytest.LogCaptureFixture
                     raise AssertionError("connected")
             assert not {"wrong", "secret"} & set(str(raised.value.exceptions[0]).split())
     assert "wrong" not in caplog.text
+
+
+async def test_a_redis_that_does_not_know_hello_and_repeats_its_arguments_shows_no_password(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with redis_server("--rename-command", "HELLO", "") as server:
+        assert "secret" in server.ask("HELLO", "3", "AUTH", "me", "secret")
+        with pytest.RaisesGroup(pytest.RaisesExc(RefusedError, match="HELLO needs Redis 6")) as raised:
+            async with connected(f"redis://me:secret@127.0.0.1:{server.port}"):
+                raise AssertionError("connected")
+    assert "secret" not in "".join(traceback.format_exception(raised.value.exceptions[0])) + caplog.text
 
 
 async def test_nobody_there_is_a_broker_error_with_its_reason() -> None:

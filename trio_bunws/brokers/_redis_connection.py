@@ -24,6 +24,7 @@ from coredis.exceptions import (
     AuthorizationError,
     RedisError,
     ResponseError,
+    UnknownCommandError,
 )
 
 from trio_bunws._errors import BrokerError
@@ -104,6 +105,10 @@ class Connection:
             await self._connection.run(task_status=task_status)
         except REFUSALS as exc:
             raise RefusedError(f"{self._where} refuses us: {exc}") from exc
+        except UnknownCommandError:
+            # Its words repeat the command with its arguments, and HELLO has the password among them.
+            words = "it does not know all the commands that a connection begins with; HELLO needs Redis 6"
+            raise RefusedError(f"{self._where} refuses us: {words}") from None
         except RedisError as exc:
             if type(exc) is ResponseError:  # of no other kind, as to a database that it does not have
                 raise RefusedError(f"{self._where} refuses us: {exc}") from exc
