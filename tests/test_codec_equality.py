@@ -21,9 +21,9 @@ from wsproto.connection import CLIENT, SERVER, Connection, ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Ping as WsprotoPing, Pong as WsprotoPong, TextMessage
 
 from trio_bunws._wire.codec import Codec
-from trio_bunws._wire.compression import PerMessageDeflateExtension
 from trio_bunws._wire.deflate import Deflater, Inflater
 from trio_bunws._wire.events import Close, Event, Failure, Ping, Pong
+from trio_bunws._wire.messages import InflatingExtension
 
 if TYPE_CHECKING:
     from wsproto.extensions import Extension
@@ -62,7 +62,7 @@ def by_wsproto(data: bytes, *, client: bool = False, inflater: Inflater | None =
     """Decode with wsproto alone, or with our extension; a failure has no reason."""
     extensions: list[Extension] = []
     if inflater is not None:
-        extension = PerMessageDeflateExtension(inflater)
+        extension = InflatingExtension(inflater)
         extension.limit = NO_LIMIT
         extensions.append(extension)
     connection = Connection(CLIENT if client else SERVER, extensions)

@@ -6,23 +6,21 @@ The answers are those of Bun 1.4.5 to the same offers, but where a test says oth
 from __future__ import annotations
 
 import pytest
-from wsproto.connection import CLIENT, SERVER, Connection
-from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, TextMessage
+from wsproto.connection import CLIENT, Connection
+from wsproto.events import Message
 from wsproto.extensions import PerMessageDeflate as WsprotoPerMessageDeflate
 
 from trio_bunws import PerMessageDeflate
 from trio_bunws._wire.compression import (
     Agreement,
     Outbound,
-    PerMessageDeflateExtension,
     accept_answer,
     accept_offers,
     inflater,
     make_offer,
     outbound,
 )
-from trio_bunws._wire.deflate import BrokenData, Deflater, Inflater, TooLong
-from trio_bunws._wire.frames import BINARY, TEXT, binary_frame, compressed_frame, ping_frame, text_frame
+from trio_bunws._wire.frames import BINARY, TEXT, binary_frame, text_frame
 
 PMD = "permessage-deflate"
 SHARED = PerMessageDeflate()
@@ -363,76 +361,3 @@ def test_33_wsproto_reads_the_frames(takeover: bool) -> None:
             payload.decode(),
             payload,
         ]
-
-
-def reading(client: bool = True, limit: int = 1000) -> tuple[Connection, PerMessageDeflateExtension]:
-    """Make a wsproto connection with our extension alone."""
-    extension = PerMessageDeflateExtension(Inflater(15, takeover=True))
-    extension.limit = limit
-    assert extension.offer() is False
-    return Connection(CLIENT if client else SERVER, [extension]), extension
-
-
-def events(connection: Connection, data: bytes) -> list[Event]:
-    connection.receive_data(data)
-    return list(connection.events())
-
-
-def test_33_pings_between_compressed_fragments_do_no_harm() -> None:
-    connection, extension = reading()
-    data = Deflater(15, takeover=True).compress(JSON)
-    sent = b"".join(
-        bytes([first, 1, byte]) + ping_frame(b"p")
-        for first, byte in zip([0x41, *[0] * (len(data) - 2), 0x80], data, strict=True)
-    )
-    got = events(connection, sent)
-    assert "".join(event.data for event in got if isinstance(event, TextMessage)) == JSON.decode()
-    assert sum(isinstance(event, Ping) for event in got) == len(data)
-    assert extension.end == JSON[-2:]
-    assert extension.error is None
-
-
-def test_33_plain_messages_pass_between_compressed_ones() -> None:
-    connection, _ = reading()
-    sender = Outbound(15, takeover=True, min_size=0)
-    sent = sender.frame(JSON, BINARY) + binary_frame(b"plain") + sender.frame(JSON, BINARY)
-    assert [event.data for event in events(connection, sent) if isinstance(event, BytesMessage)] == [
-        JSON,
-        b"plain",
-        JSON,
-    ]
-
-
-@pytest.mark.parametrize("sent", [b"\x41\x00\x40\x00", b"\xc9\x00", b"\xa1\x00", b"\x91\x00"])
-def test_33_the_bit_is_allowed_only_where_a_message_begins(sent: bytes) -> None:
-    connection, _ = reading()
-    last = events(connection, sent)[-1]
-    assert isinstance(last, CloseConnection)
-    assert last.code == 1002
-
-
-@pytest.mark.parametrize(
-    ("sent", "code", "error"),
-    [
-        (compressed_frame(b"\x07", BINARY), 1007, BrokenData),
-        (compressed_frame(Deflater(15, takeover=True).compress(bytes(1001)), BINARY), 1009, TooLong),
-    ],
-)
-def test_33_what_was_wrong_with_a_compressed_message_is_told(sent: bytes, code: int, error: type[Exception]) -> None:
-    connection, extension = reading()
-    last = events(connection, sent)[-1]
-    assert isinstance(last, CloseConnection)
-    assert last.code == code
-    assert isinstance(extension.error, error)
-
-
-def test_33_the_limit_holds_for_each_message_and_all_its_frames() -> None:
-    deflater = Deflater(15, takeover=False)
-    connection, extension = reading()
-    whole = deflater.compress(bytes(1000))
-    sent = compressed_frame(whole, BINARY) * 2
-    assert sum(event.message_finished for event in events(connection, sent) if isinstance(event, Message)) == 2
-    parts = deflater.compress(bytes(600)) + b"\x00\x00\xff\xff", deflater.compress(bytes(401))
-    assert extension.error is None
-    events(connection, bytes([0x42, len(parts[0])]) + parts[0] + bytes([0x80, len(parts[1])]) + parts[1])
-    assert isinstance(extension.error, TooLong)

@@ -21,13 +21,13 @@ from trio_bunws._wire.frames import (
     FIRST_BYTE_ERRORS,
     FIRST_BYTE_ERRORS_DEFLATE,
     MASKED,
+    MASKED_SHORT_HEADER,
     MAX_SHORT,
     NO_MASK,
     PING,
     PONG,
     RSV1,
-    SHORTEST,
-    SHORTEST_UNMASKED,
+    SHORT_HEADER,
     TEXT,
     TWO_BYTES,
     unmask,
@@ -71,12 +71,12 @@ class Codec:
         "_ended",
         "_first_byte_errors",
         "_fragmented",
-        "_header",
         "_inflater",
         "_limit",
         "_message",
         "_pos",
         "_ready",
+        "_short_header",
         "max_fragments",
     )
 
@@ -91,7 +91,7 @@ class Codec:
         self._client: Final = client
         self._inflater: Final = inflater
         self._first_byte_errors: Final = FIRST_BYTE_ERRORS if inflater is None else FIRST_BYTE_ERRORS_DEFLATE
-        self._header: Final = SHORTEST_UNMASKED if client else SHORTEST
+        self._short_header: Final = SHORT_HEADER if client else MASKED_SHORT_HEADER
         self._limit = max_payload_length
         self.max_fragments = max_fragments
         """Most fragments of a message; may be set at any time, and holds from the next frame on."""
@@ -253,7 +253,7 @@ class Codec:
                 return self._take_fragments(fragmented, first, start, length, is_compressed=inflater is not None)
             fragmented.begin(first, length, self._read_key(start), self._limit)
         elif is_here:
-            payload = self._unmask(start, length)
+            payload = self._read_payload(start, length)
             if inflater is not None:
                 payload = inflater.inflate(payload, self._limit, final=True)
             return payload.decode() if opcode == TEXT else payload
@@ -267,9 +267,9 @@ class Codec:
     ) -> Message | None:
         """Take a fragment that is there in full, and with it those right behind it, as if they were one.
 
-        One read of 64 KiB may hold nine thousand, at 9 us each in wsproto and 0.5 here.
+        One read of 64 KiB may hold nine thousand, at 9 us each in wsproto and 0.4 here (in plain Python 0.9).
         """
-        payload = self._unmask(start, length)
+        payload = self._read_payload(start, length)
         count = 1
         if first < FIN:
             room = self._longest(is_compressed=is_compressed) - fragmented.total - length
@@ -292,18 +292,18 @@ class Codec:
         """
         if length > MAX_SHORT:
             raise Violation(FRAMING_ERROR, "Control frame of more than 125 bytes")
-        start = self._pos + self._header
+        start = self._pos + self._short_header
         if start + length > len(self._data):
             return None
-        payload = self._unmask(start, length)
+        payload = self._read_payload(start, length)
         if opcode == PING:
             return Ping(payload)
         if opcode == PONG:
             return Pong(payload)
         return self._end(read_close(payload))
 
-    def _unmask(self, start: int, length: int) -> bytes:
-        """Take a payload all of which has arrived."""
+    def _read_payload(self, start: int, length: int) -> bytes:
+        """Return the payload that begins at `start` and is there in full, without its mask, and go on behind it."""
         data = self._data
         self._pos = stop = start + length
         return data[start:stop] if self._client else unmask(data[start:stop], data[start - 4 : start])
@@ -334,7 +334,7 @@ class Codec:
 
         Return the length and the size of the header; nothing is said yet of a frame whose length is incomplete.
         """
-        header = self._header
+        header = self._short_header
         if length > MAX_SHORT:
             size, shorter = _LENGTH_FIELDS[length]
             header += size

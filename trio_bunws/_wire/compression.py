@@ -1,7 +1,7 @@
-"""permessage-deflate (RFC 7692): what two sides agree on, and how a connection's messages are compressed by it.
+"""permessage-deflate (RFC 7692): what two sides agree on, and what each side of a connection makes of the agreement.
 
-Offers and answers are read strictly here, and the handshakes and whoever opens a connection call it. `deflate.py` does
-the work; which frames may be compressed at all, the codec says.
+Offers and answers are read strictly here. The handshakes call it, and whoever opens a connection gets from it what the
+codec inflates with and what the socket compresses with; the work itself is `deflate.py`'s.
 """
 
 from __future__ import annotations
@@ -10,17 +10,13 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import attrs
-from wsproto.extensions import Extension
-from wsproto.frame_protocol import CloseReason, Opcode, RsvBits
 
 from trio_bunws._options import PerMessageDeflate
-from trio_bunws._wire.deflate import MAX_BITS, BrokenData, Deflater, Inflater, TooLong
+from trio_bunws._wire.deflate import MAX_BITS, Deflater, Inflater
 from trio_bunws._wire.frames import TEXT, binary_frame, compressed_frame, text_frame
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
-
-    from wsproto.frame_protocol import FrameDecoder, FrameProtocol
 
 NAME: Final = "permessage-deflate"
 
@@ -252,70 +248,3 @@ class Outbound:
         if len(payload) >= self._least:
             return compressed_frame(self._deflater.compress(payload), opcode)
         return text_frame(payload) if opcode == TEXT else binary_frame(payload)
-
-
-class PerMessageDeflateExtension(Extension):
-    """Inflates a peer's messages for wsproto; what was agreed on is settled before."""
-
-    name = NAME
-
-    def __init__(self, inflater: Inflater) -> None:
-        self._inflater: Final = inflater
-        self._compressed = False
-        """Whether the message being received is; its first frame says so."""
-        self._is_control = False
-        self._inflated = 0
-        self.limit = 0
-        """Bytes that the message may inflate to; to be set before each of its frames."""
-        self.end = b""
-        """The last two bytes of what it has inflated to so far."""
-        self.error: BrokenData | TooLong | None = None
-        """What was wrong with it, which wsproto does not tell."""
-
-    def enabled(self) -> bool:
-        """Tell wsproto to ask this extension."""
-        return True
-
-    def offer(self) -> bool:
-        """Offer nothing: the handshake is not wsproto's."""
-        return False
-
-    def frame_inbound_header(
-        self,
-        proto: FrameDecoder | FrameProtocol,
-        opcode: Opcode,
-        rsv: RsvBits,
-        payload_length: int,
-    ) -> CloseReason | RsvBits:
-        """Allow the first reserved bit where a message begins."""
-        del proto, payload_length
-        self._is_control = opcode.iscontrol()
-        if self._is_control or opcode is Opcode.CONTINUATION:
-            return RsvBits(rsv1=False, rsv2=False, rsv3=False)
-        self._compressed = rsv.rsv1
-        self._inflated = 0
-        self.end = b""
-        return RsvBits(rsv1=True, rsv2=False, rsv3=False)
-
-    def frame_inbound_payload_data(self, proto: FrameDecoder | FrameProtocol, data: bytes) -> bytes | CloseReason:
-        """Inflate a piece of a frame."""
-        del proto
-        return self._inflate(data, final=False) if self._compressed and not self._is_control else data
-
-    def frame_inbound_complete(self, proto: FrameDecoder | FrameProtocol, fin: bool) -> bytes | CloseReason | None:
-        """Inflate the rest of a message with its last frame."""
-        del proto
-        return self._inflate(b"", final=True) if fin and self._compressed and not self._is_control else None
-
-    def _inflate(self, data: bytes, *, final: bool) -> bytes | CloseReason:
-        try:
-            inflated = self._inflater.inflate(data, self.limit - self._inflated, final=final)
-        except BrokenData as exc:
-            self.error = exc
-            return CloseReason.INVALID_FRAME_PAYLOAD_DATA
-        except TooLong as exc:
-            self.error = exc
-            return CloseReason.MESSAGE_TOO_BIG
-        self._inflated += len(inflated)
-        self.end = (self.end + inflated[-2:])[-2:]
-        return inflated

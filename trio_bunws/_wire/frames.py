@@ -41,11 +41,10 @@ TWO_BYTES: Final = 126
 EIGHT_BYTES: Final = 127
 """In the second byte: the length is in the next eight bytes."""
 
-SHORTEST: Final = 6
-"""Bytes of a client's shortest frame: two of header and four of mask."""
-
-SHORTEST_UNMASKED: Final = 2
-"""Bytes of a server's shortest frame."""
+SHORT_HEADER: Final = 2
+"""Bytes before the payload of a server's frame whose length fits the second byte."""
+MASKED_SHORT_HEADER: Final = 6
+"""The same of a client's, with the mask."""
 
 NO_MASK: Final = bytes(4)
 BLOCK: Final = 8 * 1024
@@ -163,7 +162,7 @@ def _short_masks() -> tuple[tuple[int, int, int, int] | None, ...]:
     for length in range(MAX_SHORT + 1):
         keys = (4 + length + 3) // 4
         repeat = sum(1 << 32 * index for index in range(keys))
-        table[MASKED | length] = (SHORTEST + length, 8 * length, repeat, 8 * (4 * keys - 4 - length))
+        table[MASKED | length] = (MASKED_SHORT_HEADER + length, 8 * length, repeat, 8 * (4 * keys - 4 - length))
     return tuple(table)
 
 

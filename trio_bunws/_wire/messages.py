@@ -11,23 +11,27 @@ from typing import TYPE_CHECKING, Final
 
 from wsproto.connection import CLIENT, Connection
 from wsproto.events import BytesMessage, TextMessage
+from wsproto.extensions import Extension
+from wsproto.frame_protocol import CloseReason, Opcode, RsvBits
 
 from trio_bunws._wire.closing import NOT_UTF8
-from trio_bunws._wire.compression import PerMessageDeflateExtension
+from trio_bunws._wire.deflate import BrokenData, TooLong
 from trio_bunws._wire.frames import (
     CONTINUATION,
     FIN,
+    MASKED,
+    MASKED_SHORT_HEADER,
     MAX_SHORT,
     RSV1,
-    SHORT_MASKS,
-    SHORTEST,
-    SHORTEST_UNMASKED,
+    SHORT_HEADER,
     TEXT,
     header,
     unmask,
 )
 
 if TYPE_CHECKING:
+    from wsproto.frame_protocol import FrameDecoder, FrameProtocol
+
     from trio_bunws._wire.deflate import Inflater
     from trio_bunws._wire.events import Message
 
@@ -114,7 +118,7 @@ class FragmentedMessage:
 
     def __init__(self, inflater: Inflater | None = None) -> None:
         """`inflater`: for those that are compressed; None: there are none."""
-        self._extension: Final = None if inflater is None else PerMessageDeflateExtension(inflater)
+        self._extension: Final = None if inflater is None else InflatingExtension(inflater)
         # The frames that wsproto gets are a server's, without a mask; it would take one off more slowly.
         self._connection: Final = Connection(CLIENT, [] if self._extension is None else [self._extension])
         self._payload: Final = bytearray()
@@ -193,49 +197,96 @@ class FragmentedMessage:
         return None
 
 
+class InflatingExtension(Extension):
+    """Inflates a peer's messages for wsproto. What was agreed on is settled before, and not wsproto's business."""
+
+    name = "permessage-deflate"
+
+    def __init__(self, inflater: Inflater) -> None:
+        self._inflater: Final = inflater
+        self._compressed = False
+        """Whether the message being received is; its first frame says so."""
+        self._is_control = False
+        self._inflated = 0
+        self.limit = 0
+        """Bytes that the message may inflate to; to be set before each of its frames."""
+        self.end = b""
+        """The last two bytes of what it has inflated to so far."""
+        self.error: BrokenData | TooLong | None = None
+        """What was wrong with it, which wsproto does not tell."""
+
+    def enabled(self) -> bool:
+        """Tell wsproto to ask this extension."""
+        return True
+
+    def offer(self) -> bool:
+        """Offer nothing: the handshake is not wsproto's."""
+        return False
+
+    def frame_inbound_header(
+        self,
+        proto: FrameDecoder | FrameProtocol,
+        opcode: Opcode,
+        rsv: RsvBits,
+        payload_length: int,
+    ) -> CloseReason | RsvBits:
+        """Allow the first reserved bit where a message begins."""
+        del proto, payload_length
+        self._is_control = opcode.iscontrol()
+        if self._is_control or opcode is Opcode.CONTINUATION:
+            return RsvBits(rsv1=False, rsv2=False, rsv3=False)
+        self._compressed = rsv.rsv1
+        self._inflated = 0
+        self.end = b""
+        return RsvBits(rsv1=True, rsv2=False, rsv3=False)
+
+    def frame_inbound_payload_data(self, proto: FrameDecoder | FrameProtocol, data: bytes) -> bytes | CloseReason:
+        """Inflate a piece of a frame."""
+        del proto
+        return self._inflate(data, final=False) if self._compressed and not self._is_control else data
+
+    def frame_inbound_complete(self, proto: FrameDecoder | FrameProtocol, fin: bool) -> bytes | CloseReason | None:
+        """Inflate the rest of a message with its last frame."""
+        del proto
+        return self._inflate(b"", final=True) if fin and self._compressed and not self._is_control else None
+
+    def _inflate(self, data: bytes, *, final: bool) -> bytes | CloseReason:
+        try:
+            inflated = self._inflater.inflate(data, self.limit - self._inflated, final=final)
+        except BrokenData as exc:
+            self.error = exc
+            return CloseReason.INVALID_FRAME_PAYLOAD_DATA
+        except TooLong as exc:
+            self.error = exc
+            return CloseReason.MESSAGE_TOO_BIG
+        self._inflated += len(inflated)
+        self.end = (self.end + inflated[-2:])[-2:]
+        return inflated
+
+
 def join_fragments(data: bytes, pos: int, room: int, most: int, *, client: bool) -> tuple[list[bytes], int, bool]:
     """Take the short fragments at `pos` of which all is there, up to the one that ends their message.
 
-    It stops at the first frame that is anything else, at `most` fragments, and where they would have more than `room`
-    bytes; that frame is for somebody else to judge.
-
-    Args:
-        data: frames, where `pos` is the beginning of one.
-        pos: see there.
-        room: bytes.
-        most: fragments.
-        client: they have no mask.
+    It stops before the first frame that is anything else, that would make them more than `most`, or that would bring
+    their payloads to more than `room` bytes: the codec judges that frame. `client`: our side is the client, so that the
+    frames have no mask.
 
     Return their payloads, where the next frame begins, and whether the message is complete.
     """
     pieces: list[bytes] = []
-    masks = SHORT_MASKS
-    from_bytes = int.from_bytes
+    header, masked = (SHORT_HEADER, 0) if client else (MASKED_SHORT_HEADER, MASKED)
     end = len(data)
-    last = end - (SHORTEST_UNMASKED if client else SHORTEST)
+    last = end - header
     while pos <= last and len(pieces) < most:
         first = data[pos]
-        if first & ~FIN:
+        # More than `MAX_SHORT` also if there is a mask and must be none, or the other way round.
+        length = data[pos + 1] ^ masked
+        start = pos + header
+        stop = start + length
+        if first & ~FIN or length > MAX_SHORT or stop > end or length > room:
             break
-        if client:
-            length = data[pos + 1]
-            start = pos + SHORTEST_UNMASKED
-            stop = start + length
-            if length > MAX_SHORT or stop > end or length > room:
-                break
-            piece = data[start:stop]
-        else:
-            mask = masks[data[pos + 1]]
-            if mask is None:
-                break
-            size, key_shift, repeat, excess = mask
-            stop = pos + size
-            length = size - SHORTEST
-            if stop > end or length > room:
-                break
-            masked = from_bytes(data[pos + 2 : stop])
-            piece = (masked ^ ((masked >> key_shift) * repeat >> excess)).to_bytes(length)
-        pieces.append(piece)
+        payload = data[start:stop]
+        pieces.append(payload if client else unmask(payload, data[start - 4 : start]))
         room -= length
         pos = stop
         if first:

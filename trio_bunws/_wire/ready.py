@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from trio_bunws._wire.frames import BINARY, FIN, MAX_SHORT, SHORT_MASKS, SHORTEST, SHORTEST_UNMASKED, TEXT
+from trio_bunws._wire.frames import BINARY, FIN, MASKED_SHORT_HEADER, MAX_SHORT, SHORT_HEADER, SHORT_MASKS, TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,14 +59,14 @@ class ReadyMessages:
         data = self._data
         pos = self._pos
         end = len(data)
-        last = end - SHORTEST
+        last = end - MASKED_SHORT_HEADER
         while pos <= last:
             mask = masks[data[pos + 1]]
             if mask is None:
                 return
             size, key_shift, repeat, excess = mask
             stop = pos + size
-            length = size - SHORTEST
+            length = size - MASKED_SHORT_HEADER
             if stop > end or length > limit:
                 return
             # Mask and payload are one integer, so that the mask comes out by a shift and takes itself off; what
@@ -94,10 +94,10 @@ class ReadyMessages:
         data = self._data
         pos = self._pos
         end = len(data)
-        last = end - SHORTEST_UNMASKED
+        last = end - SHORT_HEADER
         while pos <= last:
             length = data[pos + 1]
-            start = pos + SHORTEST_UNMASKED
+            start = pos + SHORT_HEADER
             stop = start + length
             if stop > end or length > limit:
                 return
