@@ -128,7 +128,7 @@ class Inflater:
         self._end: Final = TAIL if takeover else TAIL + LAST_BLOCK
         self._decompressor: Decompressor | None = None
         self._is_open = False
-        """Whether the decompressor has got something of the message being received."""
+        """Whether a stream of the message being received has begun and not ended."""
         self._ends = 0
         """What the ends of streams have cost in the message being received."""
         self.work = 0
@@ -151,16 +151,14 @@ class Inflater:
         if room < 0:
             raise TooLong
         room = min(room, sys.maxsize - 1)  # more than that one cannot ask for
-        before = self._ends
-        if final:
-            self._ends = 0
-        if not data and not (final and self._is_open):
-            return b""
+        ends_before = self._ends
         inflated = b""
-        rest = data + self._end if final else data
-        self._is_open = not final
-        ends = before
-        while True:
+        rest = data
+        if final and (data or self._is_open):
+            rest += self._end
+        if rest:
+            self._is_open = not final
+        while rest:
             decompressor = self._decompressor
             if decompressor is None:
                 decompressor = self._decompressor = self._new(len(rest))
@@ -181,12 +179,12 @@ class Inflater:
             if not rest or (final and rest == self._end):
                 self._is_open = False
                 break
-            ends += END + len(rest)
-            if ends > MOST_ENDS:
+            self._ends += END + len(rest)
+            if self._ends > MOST_ENDS:
                 raise TooLong
-        if not final:
-            self._ends = ends
-        self.work += len(inflated) + ends - before
+        self.work += len(inflated) + self._ends - ends_before
+        if final:
+            self._ends = 0
         return inflated
 
     def _new(self, length: int) -> Decompressor:
