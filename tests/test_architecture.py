@@ -67,6 +67,7 @@ ROWS = (
         "_arrivals",
         "_census",
         "_outgoing",
+        "_subscriptions",
         "brokers._in_process",
         "brokers._redis_connection",
     ),

@@ -95,7 +95,7 @@ class Broker(ABC):
 
     @abstractmethod
     async def publish(self, batches: Sequence[Batch]) -> Sequence[Batch] | None:
-        """Hand batches over, in this order; return when the broker has taken them: so long the next ones wait.
+        """Hand batches over, in this order; return when the broker has taken them. Until then the next ones wait.
 
         Called by one task at a time, while connected. It must end by itself, also when the broker does not answer.
 
@@ -110,7 +110,7 @@ class Broker(ABC):
     async def subscribe(self, channels: Sequence[str]) -> None:
         """Receive from these channels too; return when what is published to them from now on will come.
 
-        Called while connected, by one task at a time, which is another than that of `publish`.
+        Called while connected, by one task at a time, which is not the one that calls `publish`.
 
         Raises:
             BrokerError: if that failed. Where the connection is lost, `BrokerLink.channels` will tell them again.

@@ -1,6 +1,6 @@
-"""How many subscribers a topic has on the other servers: questions that wait for their answers.
+"""How many subscribers a topic has on the other servers: counts that wait for the answers to their question.
 
-No broker and no envelope is known here; `_relay.py` sends the questions and brings the answers.
+No broker is known here, and no topic; `_relay.py` sends the questions and brings the answers.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ import trio
 from trio_bunws._envelope import NUMBER
 
 
-class Question:
-    """One question, and who has answered it."""
+class Count:
+    """One count: the number of its question, and who has answered."""
 
     __slots__ = ("_answers", "_expected", "done", "number")
 
     def __init__(self) -> None:
         self.number: Final = secrets.token_bytes(NUMBER)
         self.done: Final = trio.Event()
-        """Set when all have answered."""
+        """Set when all that are expected have answered."""
         self._answers: Final[dict[bytes, int]] = {}
         self._expected: int | None = None
 
     @property
     def total(self) -> int:
-        """The subscribers that were told so far."""
+        """The subscribers that those who have answered told of."""
         return sum(self._answers.values())
 
     def expect(self, answers: int) -> None:
@@ -46,25 +46,25 @@ class Question:
 
 
 class Census:
-    """The questions of one server."""
+    """The counts of one server that are under way."""
 
-    __slots__ = ("_questions",)
+    __slots__ = ("_counts",)
 
     def __init__(self) -> None:
-        self._questions: Final[dict[bytes, Question]] = {}
+        self._counts: Final[dict[bytes, Count]] = {}
 
-    def begin(self) -> Question:
-        """Begin a question; the caller ends it."""
-        question = Question()
-        self._questions[question.number] = question
-        return question
+    def begin(self) -> Count:
+        """Begin a count; the caller ends it."""
+        count = Count()
+        self._counts[count.number] = count
+        return count
 
-    def end(self, question: Question) -> None:
-        """Forget a question; what is answered later is of no use."""
-        del self._questions[question.number]
+    def end(self, count: Count) -> None:
+        """Forget a count; what is answered later is of no use."""
+        del self._counts[count.number]
 
     def answered(self, number: bytes, node: bytes, subscribers: int) -> None:
-        """Give an answer to its question, if that still waits."""
-        question = self._questions.get(number)
-        if question is not None:
-            question.answered(node, subscribers)
+        """Give the answer to a question to its count, if that still waits."""
+        count = self._counts.get(number)
+        if count is not None:
+            count.answered(node, subscribers)

@@ -1,8 +1,8 @@
-"""The envelope: what one server says to the others in one batch, as bytes.
+"""The envelope: what one server says to the others in one batch, as bytes, and the channels on which it says that.
 
-Sans-I/O, and without state: encoding for `_relay.py`, and decoding of whatever somebody has put on a channel. Decoding
-never raises, and never makes more than it was given. The frames are those that go to the sockets, so that nobody
-encodes a message twice.
+Sans-I/O, and without state: encoding for `_relay.py` and its queue, and decoding of whatever somebody has put on a
+channel. Decoding never raises, and never makes more than it was given. The frames are those that go to the sockets, so
+that nobody encodes a message twice.
 
     3  "bw" and the version, 1
     1  kind: 0 publishes, 1 question, 2 answer
@@ -10,6 +10,8 @@ encodes a message twice.
     publishes: sections, each 1 flags (1: to be compressed), 4 length, then so many bytes of whole frames without a mask
     question:  8 its number
     answer:    8 the question's number, 4 subscribers
+
+Publishes and questions go to the topic's channel, answers to that of the node that has asked.
 """
 
 from __future__ import annotations
@@ -22,6 +24,10 @@ from trio_bunws._wire.frames import BINARY, EIGHT_BYTES, FIN, MAX_SHORT, TEXT, T
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+TOPIC: Final = "t:"
+"""What the channel of a topic begins with."""
+NODES: Final = "n:"
+"""What the channel of a node begins with; its name follows, in hexadecimal digits."""
 MAGIC: Final = b"bw\x01"
 NODE: Final = 8
 """Bytes of a node's name, drawn at random."""
@@ -39,8 +45,9 @@ SECTION: Final = struct.Struct(">BI")
 COUNT: Final = struct.Struct(">I")
 OVERHEAD: Final = BODY_AT + SECTION.size
 """Bytes around the frames of an envelope with one section."""
-MOST: Final = 0xFFFF_FFFF
+MOST_SUBSCRIBERS: Final = 0xFFFF_FFFF
 MAX_TWO_BYTES: Final = 0xFFFF
+"""The longest payload whose length fits two bytes."""
 EXTENDED: Final = {TWO_BYTES: 2, EIGHT_BYTES: 8}
 """By a frame's second byte: how many bytes of length follow."""
 FIRST_TEXT: Final = FIN | TEXT
@@ -96,7 +103,7 @@ def encode_question(node: bytes, number: bytes) -> bytes:
 
 def encode_answer(node: bytes, number: bytes, subscribers: int) -> bytes:
     """Return an answer as bytes."""
-    return b"".join((MAGIC, bytes((ANSWER,)), node, number, COUNT.pack(min(subscribers, MOST))))
+    return b"".join((MAGIC, bytes((ANSWER,)), node, number, COUNT.pack(min(subscribers, MOST_SUBSCRIBERS))))
 
 
 def is_echo(data: bytes, node: bytes) -> bool:

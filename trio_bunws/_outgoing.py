@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from trio_bunws._broker import Batch
-from trio_bunws._envelope import BODY_AT, MAX_FRAMES, OVERHEAD, SECTION, Section, encode_publishes
+from trio_bunws._envelope import BODY_AT, MAX_FRAMES, OVERHEAD, SECTION, TOPIC, Section, encode_publishes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,8 +17,6 @@ BATCH_SIZE: Final = 256 * 1024
 """Bytes that make a batch complete; only a message that is longer makes it longer."""
 MESSAGE_COST: Final = 64
 """Bytes that a message costs in the queue beside its frame."""
-TOPIC: Final = "t:"
-"""What the channel of a topic begins with."""
 
 
 class Piece:
@@ -53,7 +51,7 @@ class Outgoing:
     __slots__ = ("_max_batch", "_max_frame", "_max_size", "_node", "_pieces", "_size")
 
     def __init__(self, node: bytes, *, max_size: int, max_batch: int) -> None:
-        """`node` has made it all; it holds `max_size` bytes, and no batch has more than `max_batch`."""
+        """`node`: who publishes. `max_size`: bytes that may wait. `max_batch`: bytes of the longest batch."""
         self._node: Final = node
         self._max_size: Final = max_size
         self._max_frame: Final = max_batch - OVERHEAD

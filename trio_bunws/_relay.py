@@ -1,4 +1,4 @@
-"""`Relay`: between the hub of one server and its broker. It is what makes a broker out of something that moves bytes.
+"""`Relay`: between the hub of one server and its broker, which only moves bytes and knows nothing of what they mean.
 
 What is published in one scheduler tick goes to the broker as one batch per topic, from a queue that has a bound; what
 comes from there goes to the hub at once. It knows which batches are the server's own, asks and answers for the count of
@@ -15,9 +15,21 @@ import trio
 
 from trio_bunws._broker import Batch, BrokerStatistics
 from trio_bunws._census import Census
-from trio_bunws._envelope import NODE, Answer, Publishes, Question, decode, encode_answer, encode_question, is_echo
+from trio_bunws._envelope import (
+    NODE,
+    NODES,
+    TOPIC,
+    Answer,
+    Publishes,
+    Question,
+    decode,
+    encode_answer,
+    encode_question,
+    is_echo,
+)
 from trio_bunws._errors import BrokerError
-from trio_bunws._outgoing import TOPIC, Outgoing
+from trio_bunws._outgoing import Outgoing
+from trio_bunws._subscriptions import Subscriptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,8 +39,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trio_bunws.broker")
 MAX_CENSUS: Final = 1024
 """Questions and answers that wait for the broker; a flood of questions is not answered beyond it."""
-NODES: Final = "n:"
-"""What the channel of a node begins with, where it gets answers."""
 
 
 class RelayedDelivery(Protocol):
@@ -69,8 +79,6 @@ class Relay:
     __slots__ = (
         "_broker",
         "_census",
-        "_changed",
-        "_changing",
         "_connected",
         "_control",
         "_idle_or_away",
@@ -88,9 +96,7 @@ class Relay:
         "_skipped",
         "_skipping",
         "_subscribe_bell",
-        "_subscribed",
-        "_told",
-        "_wanted",
+        "_subscriptions",
         "_was_away",
         "hub",
     )
@@ -113,15 +119,8 @@ class Relay:
         self._idle_or_away = trio.Event()
         """Set, and made anew, when the broker has taken everything, and when it goes away."""
         # Subscribing
-        self._wanted: Final[set[str]] = {self._own_channel}
-        self._subscribed: Final[set[str]] = set()
-        self._changed: Final[set[str]] = set()
-        """Channels that may be in one of these two and not in the other."""
+        self._subscriptions: Final = Subscriptions(self._own_channel)
         self._subscribe_bell: Final = Bell()
-        self._changing: frozenset[str] = frozenset()
-        """Channels of which the broker is being told."""
-        self._told = trio.Event()
-        """Set, and made anew, when it has been told of some."""
         # Episodes, of which the log tells once
         self._connected = False
         self._was_away = False
@@ -164,16 +163,12 @@ class Relay:
 
     def topic_gained(self, topic: str) -> None:
         """Say that a topic has a local subscriber now."""
-        self._wanted.add(TOPIC + topic)
-        self._change(TOPIC + topic)
+        self._subscriptions.add(TOPIC + topic)
+        self._subscribe_bell.ring()
 
     def topic_lost(self, topic: str) -> None:
         """Say that a topic has no local subscriber any more."""
-        self._wanted.discard(TOPIC + topic)
-        self._change(TOPIC + topic)
-
-    def _change(self, channel: str) -> None:
-        self._changed.add(channel)
+        self._subscriptions.discard(TOPIC + topic)
         self._subscribe_bell.ring()
 
     async def count_elsewhere(self, topic: str, timeout: float) -> int:
@@ -182,31 +177,28 @@ class Relay:
         if not self._connected:
             return 0
         channel = TOPIC + topic
-        question = self._census.begin()
+        count = self._census.begin()
         try:
             with trio.move_on_after(timeout):
-                # Else the broker may count us without the own answer to come, or the other way round.
-                while channel in self._changed or channel in self._changing:
-                    await self._told.wait()
+                # The broker's number and the answers must be of the same servers. While it is being told that this one
+                # comes or goes, it may count us although our question does not come back to us, or the other way round.
+                await self._subscriptions.wait_told(channel)
                 expected = await self._broker.receivers(channel)
-                self._send(Batch(channel, encode_question(self._node, question.number), 0))
+                self._send(Batch(channel, encode_question(self._node, count.number), 0))
                 if expected is not None:
-                    question.expect(expected)
-                await question.done.wait()
+                    count.expect(expected)
+                await count.done.wait()
         except BrokerError as exc:
             logger.debug("could not ask how many subscribers there are: %s", exc)
         finally:
-            self._census.end(question)
-        return question.total
+            self._census.end(count)
+        return count.total
 
     # The broker's side
 
     def channels(self) -> tuple[str, ...]:
         """Return the channels to subscribe to, for a new connection."""
-        self._changed.clear()
-        self._subscribed.clear()
-        self._subscribed.update(self._wanted)
-        return tuple(self._wanted)
+        return self._subscriptions.begin_anew()
 
     def connected(self) -> None:
         """Note that the broker is there."""
@@ -217,8 +209,8 @@ class Relay:
         self._lost_before = self._lost
         self._connected = True
         self._skipping = False
-        self._has_told()  # of all that `channels` has returned
-        if self._changed:
+        self._subscriptions.end_telling()  # of all that `channels` has returned
+        if self._subscriptions.have_changed:
             self._subscribe_bell.ring()
 
     def disconnected(self, reason: str) -> None:
@@ -234,14 +226,15 @@ class Relay:
         if is_echo(data, self._node):
             return
         envelope = decode(data) if len(data) <= self._broker.max_message_size else None
+        is_topic = channel.startswith(TOPIC)
         topic = channel.removeprefix(TOPIC)
         match envelope:
-            case Publishes(sections=sections) if topic != channel:
+            case Publishes(sections=sections) if is_topic:
                 for compress, frames in sections:
                     self._received += len(frames)
                     self.hub.deliver(topic, frames, compress=compress)
-            case Question(node=node, number=number) if topic != channel:
-                # The own question counts for nothing, but its answer is waited for.
+            case Question(node=node, number=number) if is_topic:
+                # The broker may have counted us too, so that our own answer is waited for: nobody elsewhere.
                 if node == self._node:
                     self._census.answered(number, node, 0)
                 elif len(self._control) < MAX_CENSUS:
@@ -316,13 +309,8 @@ class Relay:
     async def _subscribe(self) -> None:
         while True:
             await self._subscribe_bell.wait()
-            while self._changed and self._connected:
-                begin = [c for c in self._changed if c in self._wanted and c not in self._subscribed]
-                end = [c for c in self._changed if c not in self._wanted and c in self._subscribed]
-                self._changing = frozenset(self._changed)
-                self._changed.clear()
-                self._subscribed.update(begin)
-                self._subscribed.difference_update(end)
+            while self._subscriptions.have_changed and self._connected:
+                begin, end = self._subscriptions.begin_telling()
                 try:
                     if begin:
                         await self._broker.subscribe(begin)
@@ -330,9 +318,4 @@ class Relay:
                         await self._broker.unsubscribe(end)
                 except BrokerError as exc:
                     logger.warning("the broker did not change what this server is subscribed to: %s", exc)
-                self._has_told()
-
-    def _has_told(self) -> None:
-        self._changing = frozenset()
-        self._told.set()
-        self._told = trio.Event()
+                self._subscriptions.end_telling()

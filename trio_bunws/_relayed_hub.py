@@ -1,6 +1,7 @@
 """`RelayedHub`: a hub whose publishes also go to a broker, and which gets those of other servers from it.
 
-A class of its own, so that a hub without a broker does nothing for one: publishing is what a server does most.
+A class of its own, so that a hub without a broker does nothing for one: publishing is what a server does most. It talks
+to its `Relay` only; `_engine.py` makes it where there is a broker.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ class RelayedHub(Hub):
         self, name: str, frame: bytes, size: int, sender: Subscriber | None, compress: bool = False
     ) -> SendStatus:
         """As `Hub.publish`; and hand the frame to the broker, also where nobody is subscribed here."""
-        # What is no name of a topic is told to the application by who has called this, after it.
-        room = self._max_topic_length
-        if name and (len(name) * 4 <= room or len(name.encode(errors="surrogatepass")) <= room):
+        # The caller complains of an invalid name only after this; it must not get to the broker.
+        most = self._max_topic_length
+        if name and (len(name) * 4 <= most or len(name.encode(errors="surrogatepass")) <= most):
             self._relay.publish(name, frame, compress=compress)
         return Hub.publish(self, name, frame, size, sender, compress)
 
@@ -57,15 +58,16 @@ class RelayedHub(Hub):
     def unsubscribe(self, member: Subscriber, name: str) -> None:
         """As `Hub.unsubscribe`; a topic's last member unsubscribes the server from it."""
         super().unsubscribe(member, name)
-        self._look_at((name,))
+        self._report_empty((name,))
 
     def leave(self, member: Subscriber) -> None:
         """As `Hub.leave`; also for the server, where it was the last."""
         names = tuple(member._topics)
         super().leave(member)
-        self._look_at(names)
+        self._report_empty(names)
 
-    def _look_at(self, names: Sequence[str]) -> None:
+    def _report_empty(self, names: Sequence[str]) -> None:
+        """Tell the relay of those topics that nobody here is subscribed to any more."""
         for name in names:
             if self.topics.get(name) is None:
                 self._relay.topic_lost(name)
