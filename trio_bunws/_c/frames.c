@@ -5,20 +5,14 @@
 #include <stdint.h>
 #include <string.h>
 
-#define TEXT 0x81
-#define BINARY 0x82
-#define MASKED 0x80
-#define MAX_SHORT 125
-#define TWO_BYTES 126
-#define EIGHT_BYTES 127
-#define KEY 4
-
+/* The bytes before an unmasked payload; as `len(header(first, length))`. Cannot fail. */
 static Py_ssize_t
 header_size(Py_ssize_t length)
 {
     return length <= MAX_SHORT ? 2 : length < 0x10000 ? 4 : 10;
 }
 
+/* A whole message as one frame, header and payload: what text_frame() and binary_frame() have in common. */
 static PyObject *
 build(unsigned char first, PyObject *payload)
 {
@@ -48,24 +42,28 @@ build(unsigned char first, PyObject *payload)
 
 const char text_frame_doc[] = "text_frame(payload, /)\n--\n\nReturn a whole text message as one frame.";
 
+/* As `plain_text_frame`. */
 PyObject *
 text_frame(PyObject *module, PyObject *payload)
 {
     (void)module;
-    return build(TEXT, payload);
+    return build(FINAL_TEXT, payload);
 }
 
 const char binary_frame_doc[] = "binary_frame(payload, /)\n--\n\nReturn a whole binary message as one frame.";
 
+/* As `plain_binary_frame`. */
 PyObject *
 binary_frame(PyObject *module, PyObject *payload)
 {
     (void)module;
-    return build(BINARY, payload);
+    return build(FINAL_BINARY, payload);
 }
 
 const char mask_frame_doc[] = "mask_frame(frame, key, /)\n--\n\nReturn a frame as a client's, masked with key.";
 
+/* As `plain_mask_frame`; ValueError for a key that is not 4 bytes, and for a frame that ends within its header, for
+   nothing may be read beyond it. */
 PyObject *
 mask_frame(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {

@@ -5,8 +5,9 @@
 #include <stdint.h>
 #include <string.h>
 
+/* XOR `size` bytes with the repeated key, as `_xor`; `out` and `in` must not overlap. No object, and no error. */
 void
-apply_mask(unsigned char *restrict out, const unsigned char *restrict in, Py_ssize_t size, const unsigned char key[4])
+apply_mask(unsigned char *restrict out, const unsigned char *restrict in, Py_ssize_t size, const unsigned char key[KEY])
 {
     const Py_ssize_t blocks = size / 8;
     uint32_t word;
@@ -26,12 +27,13 @@ apply_mask(unsigned char *restrict out, const unsigned char *restrict in, Py_ssi
 
 const char unmask_doc[] = "unmask(data, key, offset, /)\n--\n\nReturn data with the mask taken off, or put on.";
 
+/* As `unmask` in Python for any key, also one of zeros; ValueError for a key that is not 4 bytes. */
 PyObject *
 unmask(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     char *data, *key;
     Py_ssize_t size, key_size, offset;
-    unsigned char turned[4];
+    unsigned char turned[KEY];
     PyObject *result;
 
     (void)module;
@@ -44,14 +46,14 @@ unmask(PyObject *module, PyObject *const *args, Py_ssize_t count)
     offset = PyLong_AsSsize_t(args[2]);
     if (offset == -1 && PyErr_Occurred())
         return NULL;
-    if (key_size != 4) {
+    if (key_size != KEY) {
         PyErr_Format(PyExc_ValueError, "unmask expects key to be 4 bytes, not %zd", key_size);
         return NULL;
     }
     result = PyBytes_FromStringAndSize(NULL, size);
     if (result == NULL)
         return NULL;
-    for (int index = 0; index < 4; index++)
+    for (int index = 0; index < KEY; index++)
         turned[index] = (unsigned char)key[(offset + index) & 3];
     apply_mask((unsigned char *)PyBytes_AsString(result), (const unsigned char *)data, size, turned);
     return result;

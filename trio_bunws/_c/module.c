@@ -17,6 +17,7 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+/* Make what the module object has: its type, which it owns. -1 with an exception if that fails. */
 static int
 execute(PyObject *module)
 {
@@ -26,6 +27,7 @@ execute(PyObject *module)
     return state->ready_messages == NULL ? -1 : 0;
 }
 
+/* For the garbage collector: show what the module object owns, let go of it, and let go of it at the end. */
 static int
 traverse(PyObject *module, visitproc visit, void *arg)
 {

@@ -8,17 +8,11 @@
 #include <string.h>
 #include <structmember.h>
 
-#define FINAL_TEXT 0x81
-#define FINAL_BINARY 0x82
-#define MASKED 0x80
-#define TWO_BYTES 126
-#define EIGHT_BYTES 127
-#define KEY 4
-#define ON_STACK 1024
+#define ON_STACK 1024 /* bytes of text that are unmasked without an allocation */
 
 typedef struct {
     PyObject_HEAD
-    PyObject *data;
+    PyObject *data; /* owned; it is `bytes`, which refer to nothing, so that there is no cycle to collect */
     Py_ssize_t pos;
     Py_ssize_t end; /* no frame is taken from there on: `stop` has set it to 0 */
     Py_ssize_t limit;
@@ -28,6 +22,7 @@ typedef struct {
 const char ready_messages_doc[] =
     "ready_messages(data, pos, limit, masked, /)\n--\n\nReturn an iterator over the messages that are there.";
 
+/* As `ReadyMessages(data, pos, limit, masked)`; ValueError for a negative pos. The iterator owns data. */
 PyObject *
 ready_messages(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
@@ -66,6 +61,7 @@ ready_messages(PyObject *module, PyObject *const *args, Py_ssize_t count)
     return (PyObject *)self;
 }
 
+/* An instance owns its type too: that is a heap type. */
 static void
 dealloc(ReadyMessages *self)
 {
@@ -76,7 +72,7 @@ dealloc(ReadyMessages *self)
     Py_DECREF(type);
 }
 
-/* Return a new `str`, or NULL: also, without an exception, if it is not UTF-8. */
+/* As `unmask(payload, key).decode()`, or `payload.decode()` without a key. NULL without an exception: no UTF-8. */
 static PyObject *
 read_text(const unsigned char *payload, Py_ssize_t size, const unsigned char *key)
 {
@@ -99,6 +95,7 @@ read_text(const unsigned char *payload, Py_ssize_t size, const unsigned char *ke
     return text;
 }
 
+/* As `unmask(payload, key)`; a copy if there is no key. */
 static PyObject *
 read_bytes(const unsigned char *payload, Py_ssize_t size, const unsigned char *key)
 {
@@ -109,6 +106,8 @@ read_bytes(const unsigned char *payload, Py_ssize_t size, const unsigned char *k
     return message;
 }
 
+/* As the next step of `_clients` or `_servers`, but for messages of any length. NULL without an exception ends the
+   iteration: nothing is left, `stop` was called, or what is next is no message for here. */
 static PyObject *
 next_message(ReadyMessages *self)
 {
@@ -148,6 +147,7 @@ next_message(ReadyMessages *self)
     return message;
 }
 
+/* As `ReadyMessages.stop`. */
 static PyObject *
 stop(ReadyMessages *self, PyObject *unused)
 {
