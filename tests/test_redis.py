@@ -129,11 +129,11 @@ async def test_a_redis_that_hangs_counts_as_away_until_it_goes_on() -> None:
 
 async def test_a_wrong_password_is_an_error_at_the_first_try_and_waited_for_later() -> None:
     with redis_server("--requirepass", "secret") as server:
-        url = server.url.replace("redis://", "redis://:wrong@")
+        url = server.url.replace("redis://", "redis://:pa55@")
         with pytest.RaisesGroup(pytest.RaisesExc(BrokerError, match="refuses us")) as raised:
             async with running(RedisBroker(url)):
                 raise AssertionError("started")
-        assert "wrong-pass" not in str(raised.value.exceptions[0]).replace("WRONGPASS", "")
+        assert "pa55" not in str(raised.value.exceptions[0])
         async with running(RedisBroker(server.url.replace("redis://", "redis://:secret@"))) as link:
             server.kill()
             await until(lambda: not link.is_connected)

@@ -77,13 +77,14 @@ async def test_tls(tmp_path: Path) -> None:
 async def test_what_redis_refuses_is_told_apart(caplog: pytest.LogCaptureFixture) -> None:
     with redis_server("--requirepass", "secret") as server:
         where = f"127.0.0.1:{server.port}"
-        urls = [f"redis://{who}{where}" for who in ("", ":wrong@", "nobody:wrong@")]
+        urls = [f"redis://{who}{where}" for who in ("", ":pa55@", "nobody:pa55@")]
         for url in [*urls, f"redis://:secret@{where}/99"]:
             with pytest.RaisesGroup(pytest.RaisesExc(RefusedError, match=f"^{where} refuses us: ")) as raised:
                 async with connected(url):
                     raise AssertionError("connected")
-            assert not {"wrong", "secret"} & set(str(raised.value.exceptions[0]).split())
-    assert "wrong" not in caplog.text
+            told = str(raised.value.exceptions[0]) + caplog.text
+            assert "pa55" not in told
+            assert "secret" not in told
 
 
 async def test_a_redis_that_does_not_know_hello_and_repeats_its_arguments_shows_no_password(

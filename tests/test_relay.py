@@ -231,8 +231,9 @@ async def test_what_waits_when_the_broker_goes_away_is_lost() -> None:
         assert (relay.statistics().lost, broker.published) == (1, [])
 
 
-async def test_a_flush_ends_when_the_broker_goes_away() -> None:
-    broker = FakeBroker()
+@asynccontextmanager
+async def flushing(broker: FakeBroker) -> AsyncGenerator[trio.Nursery]:
+    """Run a relay whose broker is busy with a publish, and a flush in a nursery of its own."""
     async with running(broker) as (relay, _):
         broker.room = trio.Event()
         relay.publish("a", ONE, compress=False)
@@ -240,23 +241,24 @@ async def test_a_flush_ends_when_the_broker_goes_away() -> None:
             nursery.start_soon(relay.flush)
             await trio.testing.wait_all_tasks_blocked()
             assert len(nursery.child_tasks) == 1
-            broker.link.disconnected("gone")
+            yield nursery
+
+
+async def test_a_flush_ends_when_the_broker_goes_away() -> None:
+    broker = FakeBroker()
+    async with flushing(broker):
+        broker.link.disconnected("gone")
 
 
 async def test_a_flush_of_a_broker_that_is_back_at_once_waits_and_does_not_spin() -> None:
     broker = FakeBroker()
-    async with running(broker) as (relay, _):
-        broker.room = trio.Event()
-        relay.publish("a", ONE, compress=False)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(relay.flush)
+    async with flushing(broker) as nursery:
+        broker.link.disconnected("gone")
+        broker.link.connected()
+        with trio.fail_after(PATIENCE):  # a task that spins is never blocked
             await trio.testing.wait_all_tasks_blocked()
-            broker.link.disconnected("gone")
-            broker.link.connected()
-            with trio.fail_after(PATIENCE):  # a task that spins is never blocked
-                await trio.testing.wait_all_tasks_blocked()
-            assert len(nursery.child_tasks) == 1
-            broker.room.set()
+        assert len(nursery.child_tasks) == 1
+        broker.room.set()
 
 
 async def test_a_broker_whose_run_returns_is_an_error() -> None:

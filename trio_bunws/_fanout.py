@@ -64,7 +64,9 @@ class Joined(Generic[M]):
         self.end = start
         """Position in the log up to which this holds."""
         self.whole = Share(b"", 0)
+        """What everybody gets who is no sender."""
         self.senders: Final[dict[M, list[tuple[int, int, int]]]] = {}
+        """Where in `whole` each sender's own frames are, in order: from, to, and how many messages."""
 
     def extend(self, runs: list[Run[M]], end: int, deflate: Outbound | None) -> None:
         """Add what `runs` have from `self.end` on, compressed by `deflate`; after it this holds up to `end`."""
@@ -124,9 +126,10 @@ class TickLog(Generic[M]):
         self._plain: Run[M] | None = None
         """The last run, unless it is to be compressed."""
         self._by_name: dict[str, list[Run[M]]] = {}
-        # By topics; for those whose frames are compressed, with the compressor.
         self._joined: Final[dict[object, Joined[M]]] = {}
+        """By topics (`_names`); for those whose frames are compressed, with the compressor."""
         self._joined_bytes = 0
+        """Bytes in all of these."""
 
     def append(self, topic: Topic[M], frame: bytes, sender: M | None) -> None:
         """Add one publish; `sender`, if given, is not to get it."""

@@ -181,7 +181,7 @@ class Hub:
             member._outbox.push_batch(frames, count)
 
     def _catch_up_apart(self, member: Subscriber, deflate: Outbound, cursor: int) -> None:
-        """Compress a member's share for it alone, unless it is dropped: the peer would miss what that had."""
+        """Compress a member's share for it alone; not if it is dropped, for the next message would refer to it."""
         outbox = member._outbox
         frames = self._log.apart(member, member._topics, cursor)
         if not frames:
@@ -207,8 +207,9 @@ class Hub:
         log.forget(log.end)
 
     def _deliver_to(self, members: Collection[Subscriber], start: int) -> None:
-        """Deliver to some of those who were members when the log began at `start`."""
+        """Deliver to some of the log's members; it began at `start` when they were asked for."""
         log = self._log
+        # Once it was applied while others had their turn, it holds other topics, which these need not be members of.
         whole = log.whole() if log.start == start else None
         if whole is not None:
             # The same bytes for nearly everybody.

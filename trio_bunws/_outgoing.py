@@ -55,6 +55,7 @@ class Outgoing:
         self._node: Final = node
         self._max_size: Final = max_size
         self._max_frame: Final = max_batch - OVERHEAD
+        # Less the head of a section, which a frame may bring with it.
         self._max_batch: Final = min(max_batch, BATCH_SIZE) - SECTION.size
         self._size = 0
         self._pieces: dict[str, list[Piece]] = {}

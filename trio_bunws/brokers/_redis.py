@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import ssl
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import trio
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from trio_bunws._broker import Batch, BrokerLink
     from trio_bunws.brokers._redis_url import RedisURL
+
+    Change: TypeAlias = Callable[[Node, Sequence[bytes]], Awaitable[list[BrokerError]]]
 
 logger = logging.getLogger("trio_bunws.broker")
 FIRST_DELAY: Final = 0.05
@@ -142,17 +144,17 @@ class RedisBroker(Broker):
 
     async def publish(self, batches: Sequence[Batch]) -> list[Batch]:
         """Publish; return those that Redis has not taken, or whose answer did not come."""
-        nodes = self._ready()
+        nodes = self._nodes_or_error()
         by_node: dict[Node, list[Batch]] = {}
         for batch in batches:
             by_node.setdefault(nodes.node_of(self._name(batch.channel)), []).append(batch)
         failed: list[Batch] = []
-        for node, its in by_node.items():
-            answers, failure = await node.publish([(self._name(batch.channel), batch.data) for batch in its])
+        for node, of_node in by_node.items():
+            answers, failure = await node.publish([(self._name(batch.channel), batch.data) for batch in of_node])
             if failure is not None:
                 self._break(failure)
-            failed += its[len(answers) :]
-            for batch, answer in zip(its, answers, strict=False):
+            failed += of_node[len(answers) :]
+            for batch, answer in zip(of_node, answers, strict=False):
                 if not isinstance(answer, int):
                     failed.append(batch)
                     self._publish_refused(answer)
@@ -167,26 +169,18 @@ class RedisBroker(Broker):
 
     async def subscribe(self, channels: Sequence[str]) -> None:
         """Subscribe; return when Redis has."""
-        try:
-            await self._change(self._ready(), channels, Node.subscribe)
-        except BrokerError as exc:
-            self._break(exc)
-            raise
+        await self._change_or_break(channels, Node.subscribe)
 
     async def unsubscribe(self, channels: Sequence[str]) -> None:
         """Unsubscribe; return when Redis has."""
-        try:
-            await self._change(self._ready(), channels, Node.unsubscribe)
-        except BrokerError as exc:
-            self._break(exc)
-            raise
+        await self._change_or_break(channels, Node.unsubscribe)
 
     async def receivers(self, channel: str) -> int:
         """Return how many connections are subscribed to a channel, that of this server included."""
         name = self._name(channel)
-        return await self._ready().node_of(name).receivers(name)
+        return await self._nodes_or_error().node_of(name).receivers(name)
 
-    def _ready(self) -> SlotMap[Node]:
+    def _nodes_or_error(self) -> SlotMap[Node]:
         if self._nodes is None:
             raise BrokerError("Redis is away")
         return self._nodes
@@ -194,12 +188,16 @@ class RedisBroker(Broker):
     def _name(self, channel: str) -> bytes:
         return self._prefix + channel.encode(errors="surrogatepass")
 
-    async def _change(
-        self,
-        nodes: SlotMap[Node],
-        channels: Sequence[str],
-        change: Callable[[Node, Sequence[bytes]], Awaitable[list[BrokerError]]],
-    ) -> None:
+    async def _change_or_break(self, channels: Sequence[str], change: Change) -> None:
+        nodes = self._nodes_or_error()
+        try:
+            await self._change(nodes, channels, change)
+        except BrokerError as exc:
+            self._break(exc)
+            raise
+
+    async def _change(self, nodes: SlotMap[Node], channels: Sequence[str], change: Change) -> None:
+        """Have each node subscribe to, or unsubscribe from, those of the channels that it has."""
         by_node: dict[Node, list[bytes]] = {}
         for channel in channels:
             name = self._name(channel)

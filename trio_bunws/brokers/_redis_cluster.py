@@ -1,4 +1,8 @@
-"""Asking a Redis cluster which of its nodes has which channels."""
+"""Asking a Redis cluster which of its nodes has which channels.
+
+One question over a connection of its own, which is closed again; what the answer means is `_redis_slots.py`'s.
+`RedisBroker` asks before each of its own connections.
+"""
 
 from __future__ import annotations
 

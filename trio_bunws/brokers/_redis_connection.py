@@ -169,7 +169,8 @@ class Connection:
             raise self._lost() from exc
         answer = await self.request(b"PING")
         if isinstance(answer, ResponseError):
-            # It was meant for a command. What is behind it, up to the answer to the ping, is asked for by nobody.
+            # One of the commands was refused, and the ping got that answer. Its own one is behind it, perhaps behind
+            # further refusals, and belongs to no request: take all of them out, so that the next request gets its own.
             with trio.move_on_after(self._timeout):
                 async with aclosing(self._connection.streamed_messages) as rest:
                     async for more in rest:

@@ -1,6 +1,6 @@
 """Which node of a Redis cluster has a channel: hash slots, as the Redis cluster specification has them.
 
-Pure functions over what `CLUSTER SLOTS` answers.
+Pure data, from what `CLUSTER SLOTS` answers; who asks for it is `_redis_cluster.py`, and `RedisBroker` keeps the map.
 """
 
 from __future__ import annotations
