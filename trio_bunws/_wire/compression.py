@@ -45,7 +45,7 @@ class Agreement:
 
 
 class _Parameters(NamedTuple):
-    """The parameters of one offer or answer; `None`: not there, 0: there without a value."""
+    """The parameters of one offer or answer; a window of `None`: not there, of 0: there without a value."""
 
     server_no_context_takeover: bool = False
     client_no_context_takeover: bool = False
@@ -65,35 +65,35 @@ def accept_offers(offers: str, config: bool | PerMessageDeflate) -> tuple[Agreem
         return None
     for offer in _elements(offers):
         offered = _read(offer)
-        # The 0 is a server's window without a value.
+        # A server's window must have a value (0 is none), and zlib has no window of 8 bits.
         if offered is not None and offered.server_max_window_bits not in {0, 8}:
             return _agree(offered, compress, decompress)
     return None
 
 
 def _agree(offered: _Parameters, compress: str, decompress: str) -> tuple[Agreement, str]:
+    """Return what an acceptable offer and a server's two names come to, and the answer that says so."""
     answer = [NAME]
-    inbound = decompress != "shared" and not offered.client_no_context_takeover
-    window = offered.client_max_window_bits
+    client_takeover = decompress != "shared" and not offered.client_no_context_takeover
     client_bits = MAX_BITS
-    if inbound and window is not None:  # lowered only if the client lets us
-        client_bits = min(_DECOMPRESSOR_BITS.get(decompress, MAX_BITS), window or MAX_BITS)
-    if not inbound:
+    if client_takeover and offered.client_max_window_bits is not None:  # lowered only if the client lets us
+        client_bits = min(_DECOMPRESSOR_BITS.get(decompress, MAX_BITS), offered.client_max_window_bits or MAX_BITS)
+    if not client_takeover:
         answer.append("client_no_context_takeover")
     elif client_bits < MAX_BITS:
         answer.append(f"client_max_window_bits={client_bits}")
-    outbound = compress not in {"shared", "disable"} and not offered.server_no_context_takeover
-    bits = _COMPRESSOR_BITS.get(compress, MAX_BITS) if outbound else MAX_BITS
-    server_bits = min(bits, offered.server_max_window_bits or MAX_BITS)
-    if not outbound:
+    server_takeover = compress not in {"shared", "disable"} and not offered.server_no_context_takeover
+    server_bits = _COMPRESSOR_BITS.get(compress, MAX_BITS) if server_takeover else MAX_BITS
+    server_bits = min(server_bits, offered.server_max_window_bits or MAX_BITS)
+    if not server_takeover:
         answer.append("server_no_context_takeover")
     if server_bits < MAX_BITS or offered.server_max_window_bits is not None:
         answer.append(f"server_max_window_bits={server_bits}")
     agreement = Agreement(
         server_max_window_bits=server_bits,
         client_max_window_bits=client_bits,
-        server_no_context_takeover=not outbound,
-        client_no_context_takeover=not inbound,
+        server_no_context_takeover=not server_takeover,
+        client_no_context_takeover=not client_takeover,
     )
     return agreement, "; ".join(answer)
 
@@ -151,7 +151,7 @@ def accept_answer(answer: str, config: bool | PerMessageDeflate) -> Agreement | 
 
 
 def _names(config: bool | PerMessageDeflate) -> tuple[str, str]:
-    """Return the names of compressor and decompressor, without a bool; "disable" for both: no compression."""
+    """Return the names of compressor and decompressor, also where the options have bools; both "disable" if it is off."""
     if isinstance(config, bool):
         config = PerMessageDeflate(compress=config, decompress=config)
     compress, decompress = map(_name, (config.compress, config.decompress))
@@ -177,7 +177,7 @@ def _elements(header: str) -> Iterator[str]:
 
 
 def _read(element: str) -> _Parameters | None:
-    """Read one offer or answer; None: another extension's, or wrong."""
+    """Read one offer or answer; None: another extension's, or one that RFC 7692 does not allow."""
     name, *parameters = (part.strip(" \t") for part in element.split(";"))
     if name != NAME:
         return None

@@ -85,7 +85,7 @@ def plain_binary_frame(payload: bytes) -> bytes:
     return header(FIN | BINARY, length) + payload
 
 
-# 32 bytes in Python 0.11 us, in C 0.06.
+# 32 bytes: 0.11 us in Python, 0.06 in C.
 text_frame: Final[Callable[[bytes], bytes]] = plain_text_frame if c_text_frame is None else c_text_frame
 binary_frame: Final[Callable[[bytes], bytes]] = plain_binary_frame if c_binary_frame is None else c_binary_frame
 
@@ -195,14 +195,17 @@ mask_frame: Final[Callable[[bytes, bytes], bytes]] = plain_mask_frame if c_mask_
 
 
 def take_apart(frame: bytes) -> tuple[bytes, int]:
-    """Return payload and opcode of one of the frames above, unmasked and not compressed."""
+    """Return payload and opcode of one of the frames above that is neither masked nor compressed."""
     length = frame[1]
     start = 2 if length <= MAX_SHORT else 4 if length == TWO_BYTES else 10
     return frame[start:], frame[0] & 0x0F
 
 
 def _first_byte_error(first: int, allowed: int = 0) -> str:
-    """Tell what is wrong with a frame's first byte in any case; "" if nothing. A message's may have `allowed` set."""
+    """Tell what is wrong with a frame's first byte wherever the frame stands; "" if nothing.
+
+    `allowed`: the reserved bit that text and binary frames may have set.
+    """
     opcode = first & 0x0F
     if first & RESERVED and (first & RESERVED != allowed or opcode not in {TEXT, BINARY}):
         return "Frame with a reserved bit set"
