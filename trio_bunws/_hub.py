@@ -48,8 +48,11 @@ class Subscriber:
     def __init__(self) -> None:
         self._topics: dict[str, Topic[Subscriber]] = {}
         self._cursor = 0
+        """Position in the log of the first publish that it has not been given."""
         self._deflate: Outbound | None = None
+        """What compresses for it, where something is to be compressed; None: it gets all as it is."""
         self._dirty = False
+        """Whether the next tick is to write its batch."""
 
     def _pressure_changed(self, old: int, new: int) -> None:
         for topic in self._topics.values():

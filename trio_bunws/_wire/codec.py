@@ -47,7 +47,6 @@ TOO_BIG: Final = 1009
 _LENGTH_FIELDS: Final = {TWO_BYTES: (2, MAX_SHORT), EIGHT_BYTES: (8, 0xFFFF)}
 """By the length in the second byte: the size of the length that follows, and what would have fitted a shorter one."""
 
-_MASK_ERRORS: Final = ("Frame without a mask from a client", "Masked frame from a server")
 _ready_messages: Callable[[bytes, int, int, bool], Ready] = (
     ReadyMessages if c_ready_messages is None else c_ready_messages
 )
@@ -231,8 +230,9 @@ class Codec:
         error = self._first_byte_errors[first]
         if error:
             raise Violation(FRAMING_ERROR, error)
-        if (second >= MASKED) is self._client:
-            raise Violation(FRAMING_ERROR, _MASK_ERRORS[self._client])
+        if (second >= MASKED) == self._client:
+            reason = "Masked frame from a server" if self._client else "Frame without a mask from a client"
+            raise Violation(FRAMING_ERROR, reason)
         opcode = first & 0x0F
         if opcode >= CLOSE:
             return self._take_control(opcode, second & 0x7F)
@@ -277,8 +277,9 @@ class Codec:
             pieces, self._pos, is_complete = join_fragments(self._data, self._pos, room, most, client=self._client)
             if pieces:
                 payload = b"".join((payload, *pieces))
-                first |= FIN * is_complete
                 count += len(pieces)
+                if is_complete:
+                    first |= FIN
         fragmented.begin(first, len(payload), NO_MASK, self._limit, count=count)
         complete = fragmented.take(payload)
         if complete is not None:
@@ -324,10 +325,10 @@ class Codec:
             raise Violation(TOO_BIG, f"Message in more than {self.max_fragments} fragments")
 
     def _longest(self, *, is_compressed: bool) -> int:
-        """Return the most bytes that a message's frames may declare."""
-        most = self._limit
+        """Return how many bytes a message's frames may declare in all."""
+        limit = self._limit
         # Compression may make a message longer, zlib by an eighth at worst. What it inflates to is limited besides.
-        return most + most // 4 + 64 if is_compressed else most
+        return limit + limit // 4 + 64 if is_compressed else limit
 
     def _read_length(self, length: int, *, is_compressed: bool) -> tuple[int, int]:
         """Read and check the length of the data frame at `_pos`, given the seven bits of its second byte.

@@ -151,7 +151,7 @@ def accept_answer(answer: str, config: bool | PerMessageDeflate) -> Agreement | 
 
 
 def _names(config: bool | PerMessageDeflate) -> tuple[str, str]:
-    """Return the names of compressor and decompressor, also where the options have bools; both "disable" if it is off."""
+    """Return the names of compressor and decompressor, also for bools; both are "disable" if it is off."""
     if isinstance(config, bool):
         config = PerMessageDeflate(compress=config, decompress=config)
     compress, decompress = map(_name, (config.compress, config.decompress))
