@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from trio_bunws._wire.compression import Outbound
 
 LOG_ENTRIES: Final = 4096
+"""Publishes in the log at which it is applied at once, and not by the next tick."""
 LOG_BYTES: Final = 1024 * 1024
+"""Bytes in the log beyond which it is applied before the next publish; only one that is longer makes it longer."""
 GONE: Final = sys.maxsize
 """Cursor of a member that has left everything: nothing in the log is for it."""
 SOCKETS_PER_TURN: Final = 512
