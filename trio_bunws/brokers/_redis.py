@@ -108,7 +108,8 @@ class RedisBroker(Broker):
         """Be connected to Redis, again and again, until cancelled.
 
         Raises:
-            BrokerError: if Redis refuses the password, the user, the database or to be a cluster, at the first try.
+            BrokerError: if Redis refuses the password, the user, the database or to be a cluster, or is too old, at the
+                first try.
             RuntimeError: if it was called before: each server needs a broker of its own.
         """
         if self._ran:
