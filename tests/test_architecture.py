@@ -22,7 +22,18 @@ MAX_LINES = 400
 
 # From the bottom up; at run time a module imports only from rows below its own.
 ROWS = (
-    ("_errors", "_status", "_statistics", "_headers", "_topics", "_payload", "_binary_type", "_url", "_file_body", "_speed"),
+    (
+        "_errors",
+        "_status",
+        "_statistics",
+        "_headers",
+        "_topics",
+        "_payload",
+        "_binary_type",
+        "_url",
+        "_file_body",
+        "_speed",
+    ),
     ("_close", "_options", "_request", "_response", "_log_fields", "_extension", "_app_calls"),
     ("_handlers", "_origins", "_proxy"),
     (
