@@ -132,6 +132,32 @@ async def test_a_close_that_comes_with_the_server_s_answer_still_counts(monkeypa
 # Being open
 
 
+class Pause(trio.abc.Instrument):
+    """The machine sleeps for an hour before the scheduler's next pass."""
+
+    def __init__(self, clock: MockClock) -> None:
+        self._clock = clock
+
+    def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002 - as trio calls it
+        self._clock.jump(3600)
+        trio.lowlevel.remove_instrument(self)
+
+
+async def test_a_machine_that_sleeps_as_the_block_begins_does_no_harm(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def open_and_sleep(options: ClientOptions) -> tuple[Transport, Opened]:
+        opened = await open_websocket(options)
+        trio.lowlevel.add_instrument(Pause(autojump_clock))
+        return opened
+
+    monkeypatch.setattr("trio_bunws._client_life.open_websocket", open_and_sleep)
+    for _ in range(20):  # of the tasks that could run after the pause, each is the first in some rounds
+        async with answered(open_timeout=7200) as (ws, _server), ws:
+            assert ws.ready_state is ReadyState.OPEN
+            ws.terminate()
+
+
 async def test_the_block_begins_when_plain_listeners_have_been_told() -> None:
     async with answered() as (ws, server), trio.open_nursery() as nursery:
         told = listen(ws, "open")

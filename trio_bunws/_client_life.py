@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from trio_bunws._announcer import announce
-from trio_bunws._client_connection import FAILED, OFFER_TIME, ClientConnection
+from trio_bunws._client_connection import FAILED, ClientConnection
 from trio_bunws._client_endpoint import never_opened
 from trio_bunws._client_events import CloseEvent, ErrorEvent
 from trio_bunws._close import ABNORMAL, NO_CODE, CloseFrame
@@ -89,7 +89,8 @@ class ClientLife:
                 # Not `nursery.start`: if it is cancelled it waits for the task, which is shielded from that.
                 begun = trio.Event()
                 nursery.start_soon(self._serve, scope, nursery, transport, opened, begun)
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + OFFER_TIME):
+                # No time limits this: the task has begun at its first step, or failed, however long the machine slept.
+                with trio.CancelScope(shield=True, deadline=math.inf):
                     await begun.wait()
                 connection = self._connection
                 assert connection is not None  # it has begun
@@ -152,7 +153,7 @@ class ClientLife:
         opened: Opened,
         begun: trio.Event,
     ) -> None:
-        """Run the connection to its end, in `scope`; `begun` is set when it is open, and its listeners know."""
+        """Run the connection to its end, in `scope`; `begun` is set when it is open and told, or has failed."""
         try:
             with scope:
                 async with trio.open_nursery() as nursery:
@@ -163,6 +164,7 @@ class ClientLife:
                     await transport.aclose()
                     nursery.cancel_scope.cancel()
         finally:
+            begun.set()
             transport.abort()
             await transport.aclose()
 
