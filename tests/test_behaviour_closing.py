@@ -566,6 +566,23 @@ async def test_17_it_gets_ours_when_we_closed_first(autojump_clock: MockClock) -
         assert record.closes == [(4000, "ours")]
 
 
+async def test_17_a_plain_close_handler_has_been_called_when_closed_returns(autojump_clock: MockClock) -> None:
+    record = Recorder()
+    seen: list[list[tuple[int, str]]] = []
+
+    async def wait(ws: ServerWebSocket) -> None:
+        await ws.closed()
+        seen.append(list(record.closes))
+
+    async with playground(record.handler()) as play, trio.open_nursery() as nursery:
+        peer = await play.open()
+        nursery.start_soon(wait, record.ws)
+        await settled()
+        await peer.send_close(4000)
+        assert await peer.receive_close() == (4000, "")
+    assert seen == [[(4000, "")]]
+
+
 async def test_17_closes_that_cross_are_one_close_of_who_was_first_here(autojump_clock: MockClock) -> None:
     record = Recorder()
 

@@ -573,6 +573,39 @@ async def test_what_breaks_the_protocol_is_closed_with_a_reason_that_the_handler
     assert await link.ws.closed() == CloseInfo(code, reason, CloseFrame(code, reason), None)
 
 
+async def test_who_waits_for_the_end_goes_on_after_a_plain_close_handler(nursery: trio.Nursery, wire: Wire) -> None:
+    log = Log()
+    link = await Surroundings(nursery, WebSocketHandler(close=log.close)).open(wire)
+    link.ws.send("x" * 10_000_000)  # so that there is a writer, which has to be waited for
+
+    async def wait() -> None:
+        log.append((await link.ws.closed()).code)
+
+    nursery.start_soon(wait)
+    await settled()
+    link.ws.terminate()
+    await link.over.wait()
+    await settled()
+    assert log == [(1006, ""), 1006]
+
+
+async def test_a_handler_that_waits_for_the_end_is_told_at_once(
+    nursery: trio.Nursery, wire: Wire, autojump_clock: trio.testing.MockClock
+) -> None:
+    log = Log()
+
+    async def message(ws: Socket, _message: object) -> None:
+        log.append((await ws.closed()).code)
+
+    link = await Surroundings(nursery, WebSocketHandler(message=message, close=log.close)).open(wire)
+    await link.peer.send(text("a"))
+    await settled()
+    await link.peer.send(link.peer.close_frame(4000))
+    await link.over.wait()
+    assert log == [4000, (4000, "")]
+    assert autojump_clock.current_time() == 0
+
+
 @pytest.mark.parametrize("end", ["eof", "broken"])
 async def test_a_lost_connection_is_1006_and_what_had_come_is_still_handled(
     nursery: trio.Nursery, wire: Wire, end: str

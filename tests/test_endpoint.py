@@ -513,6 +513,9 @@ async def test_closed_tells_every_waiter_how_it_ended(nursery: trio.Nursery) -> 
     assert infos == []
     fake.ws._end()
     await trio.testing.wait_all_tasks_blocked()
+    assert infos == []
+    fake.ws._tell_closed()
+    await trio.testing.wait_all_tasks_blocked()
     assert infos == [CloseInfo(4000, "why", CloseFrame(4000, "why"), None)] * 2
     assert await fake.ws.closed() == infos[0]
 
@@ -632,6 +635,8 @@ async def test_the_end_of_an_open_socket_is_abnormal() -> None:
     assert len(fake.hub.topics) == 0
     error = fake.ws._closed_error()
     assert (error.code, error.reason, error.sent, error.received) == (1006, "", None, None)
+    fake.ws._tell_closed()  # nobody waits
+    assert await fake.ws.closed() is ABNORMAL
 
 
 async def test_a_failed_write_is_told_to_the_driver() -> None:

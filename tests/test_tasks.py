@@ -56,9 +56,10 @@ async def test_tasks_are_cancelled_by_their_role(nursery: trio.Nursery) -> None:
     tasks.start_soon(Role.SERVICE, service)
     tasks.start_soon(Role.SERVICE, service)
     await trio.testing.wait_all_tasks_blocked()
-    assert (handler.running, service.running) == (1, 2)
+    assert (handler.running, service.running, len(tasks)) == (1, 2, 3)
     tasks.cancel(Role.SERVICE)
     await tasks.join(Role.SERVICE)
+    assert len(tasks) == 1
     assert (handler.running, handler.cancelled) == (1, 0)
     assert (service.running, service.cancelled) == (0, 2)
     tasks.cancel(Role.HANDLER, Role.SERVICE)

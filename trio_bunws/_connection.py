@@ -298,10 +298,13 @@ class Connection(ABC, Generic[T, E, D]):
         engine.sweeper.watch(self, None)
         try:
             self._end_input()
+            if len(self._tasks) > (self._bell is not None):  # more than the writer
+                ws._tell_closed()  # a handler may wait for it, and `end` for the handler
             try:
                 await self._tasks.end(at_most)
             finally:  # also if the loop was held for so long that all of the time for this is over
-                await self._dispatcher.closed(ending, at_most)  # noqa: ASYNC102  # `_serve` shields it
+                ws._tell_closed()  # who waits goes on after this step, so a plain close handler has been called then
+                await self._dispatcher.closed(ending, at_most)  # noqa: ASYNC102  # `Run` shields it
         finally:
             engine.connections.discard(self)
             engine.totals.add(ws.statistics())

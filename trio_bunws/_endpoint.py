@@ -298,13 +298,15 @@ class Endpoint(Subscriber):
         return True
 
     def _end(self) -> CloseInfo:
-        """The connection is over: go to CLOSED and tell whoever waits."""
+        """The connection is over: go to CLOSED and tell whoever waits to send."""
         self._leave(ABNORMAL)
         self._state = ReadyState.CLOSED
         self._outbox.discard()
+        return cast("CloseInfo", self._ending)
+
+    def _tell_closed(self) -> None:
         if self._over is not None:
             self._over.set()
-        return cast("CloseInfo", self._ending)
 
     def _closed_error(self) -> ConnectionClosed:
         return closed_error(self._ending or ABNORMAL)

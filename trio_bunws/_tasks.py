@@ -34,6 +34,10 @@ class TaskGroup:
         self._scopes: Final[dict[trio.CancelScope, Role]] = {}
         self._changed: trio.Event | None = None
 
+    def __len__(self) -> int:
+        """Return how many tasks there are."""
+        return len(self._scopes)
+
     def start_soon(self, role: Role, async_fn: Callable[[], Awaitable[object]]) -> None:
         """Start a task. Never checkpoints."""
         scope = trio.CancelScope()
