@@ -50,6 +50,34 @@ async def test_a_pair_needs_no_arguments() -> None:
         assert (server.pending_websockets, client.ready_state.name) == (1, "OPEN")
 
 
+@pytest.mark.parametrize("handler_first", [True, False])
+async def test_handler_and_fetch_come_in_either_order(handler_first: bool) -> None:
+    def fetch(request: Request, server: Server[str]) -> Response | None:
+        return None if server.upgrade(request, data="known") else Response("no", 400)
+
+    def opened(ws: ServerWebSocket[str]) -> None:
+        ws.send(ws.data)
+
+    handler = WebSocketHandler(open=opened)
+    async with open_pair(handler, fetch) if handler_first else open_pair(fetch, handler) as (_, client):
+        assert await client.receive() == "known"
+
+
+async def test_the_order_of_serve_may_leave_out_either() -> None:
+    async with open_pair(None, WebSocketHandler(message=echo)) as (_, client):
+        client.send("hello")
+        assert await client.receive() == "hello"
+    with pytest.raises(HandshakeError, match="418"):
+        async with open_pair(lambda *_: Response("tea", 418)):
+            pass
+
+
+async def test_two_handlers_are_refused() -> None:
+    with pytest.raises(TypeError, match="serve expects fetch to be a function"):
+        async with open_pair(WebSocketHandler(), WebSocketHandler()):  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+            pass
+
+
 async def test_a_refusal_is_raised() -> None:
     with pytest.raises(HandshakeError, match="418"):
         async with open_pair(None, lambda *_: Response("tea", 418)):

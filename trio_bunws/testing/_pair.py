@@ -6,7 +6,8 @@ The server is a whole one, with `fetch` and handlers, and the client is `WebSock
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from types import NoneType
+from typing import TYPE_CHECKING, cast, overload
 
 from trio_bunws._client import WebSocket
 from trio_bunws._client_options import WebSocketOptions
@@ -17,6 +18,7 @@ from trio_bunws.testing._memory import MemoryListener
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
+    from contextlib import AbstractAsyncContextManager
     from typing import Unpack
 
     from typing_extensions import TypeVar
@@ -35,10 +37,33 @@ class PairOptions(WebSocketOptions, total=False):
     protocols: str | Iterable[str] | None
 
 
-@asynccontextmanager
-async def open_pair(
+@overload
+def open_pair(
     websocket: WebSocketHandler[T] | None = None,
     fetch: Fetch[T] | None = None,
+    *,
+    url: str = URL,
+    limits: Limits = LIMITS,
+    **options: Unpack[PairOptions],
+) -> AbstractAsyncContextManager[tuple[Server[T], WebSocket]]: ...
+
+
+@overload
+def open_pair(
+    fetch: Fetch[T] | None,
+    websocket: WebSocketHandler[T] | None = None,
+    /,
+    *,
+    url: str = URL,
+    limits: Limits = LIMITS,
+    **options: Unpack[PairOptions],
+) -> AbstractAsyncContextManager[tuple[Server[T], WebSocket]]: ...
+
+
+@asynccontextmanager
+async def open_pair(
+    websocket: WebSocketHandler[T] | Fetch[T] | None = None,
+    fetch: Fetch[T] | WebSocketHandler[T] | None = None,
     *,
     url: str = URL,
     limits: Limits = LIMITS,
@@ -54,7 +79,8 @@ async def open_pair(
 
     Args:
         websocket: the server's handlers; by default there are none, and what the client sends is ignored.
-        fetch: the server's `fetch`; without it every handshake is upgraded.
+        fetch: the server's `fetch`; without it every handshake is upgraded. Without names the two may also come in the
+            order of `serve`, `fetch` first.
         url: what the client asks for; host and port lead nowhere.
         limits: the server's.
         options: the client's, as `WebSocket` takes them; but its keep-alive pings are off unless `ping_interval` says
@@ -64,10 +90,12 @@ async def open_pair(
         HandshakeError: if `fetch` does not upgrade; and what `open_server` and `WebSocket` raise.
     """
     listener = MemoryListener()
-    handler: WebSocketHandler[T] = WebSocketHandler() if websocket is None else websocket
+    named = isinstance(websocket, (WebSocketHandler, NoneType)) and not isinstance(fetch, WebSocketHandler)
+    handler = cast("WebSocketHandler[T]", (websocket if named else fetch) or WebSocketHandler())
+    answer = cast("Fetch[T] | None", fetch if named else websocket)
     options.setdefault("ping_interval", 0.0)
     async with (
-        open_server(fetch, handler, listeners=[listener], limits=limits) as server,
+        open_server(answer, handler, listeners=[listener], limits=limits) as server,
         WebSocket(url, stream=await listener.connect(), **options) as client,
     ):
         yield server, client
