@@ -31,6 +31,8 @@ nitpick_ignore_regex = [
 
 html_theme = "furo"
 html_title = f"trio_bunws {release}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
 
