@@ -310,3 +310,10 @@ def bench_compression(session: nox.Session) -> None:
     prepare_benchmarks(session)
     session.run("python", "benchmarks/deflate.py", *session.posargs)
     session.run("python", "benchmarks/bombs.py")
+
+
+@nox.session
+def bench_observability(session: nox.Session) -> None:
+    """Show what metrics and traces cost, and that they cost nothing where they are not used; two minutes."""
+    session.install("-e.", *groups("test"))
+    session.run("python", "benchmarks/observability.py", *session.posargs)
