@@ -25,6 +25,8 @@ PACKAGES: Final = ("trio_bunws", "trio_bunws.testing", "trio_bunws.brokers", "tr
 """Where public names are; one that does not exist has none."""
 CODE: Final = re.compile(r"(?<![`:\w])`([^`]+)`(?![`_])")
 """A docstring's `code`, which Sphinx would take for something else; not ``this``, and not :role:`this`."""
+ALL_DEFAULTS: Final = re.compile(r"(?<== )Limits\([^()]+\)")
+UNNAMED: Final = re.compile(r"<[\w.]+ object>")
 STYLE: Final = Config(napoleon_google_docstring=True)
 REFERENCE: Final = Path(__file__).parents[1] / "reference"
 EXPLAINED: Final = frozenset(re.findall(r"`(\w+)[`\[]", (REFERENCE / "index.md").read_text("utf-8")))
@@ -101,6 +103,13 @@ def write_out(_app: Sphinx, what: str, name: str, obj: object, options: object, 
         lines[:] = GoogleDocstring(lines, STYLE, what=what, name=name, obj=obj, options=options).lines()
 
 
+def shorten(
+    _app: Sphinx, _what: str, _name: str, _obj: object, _options: object, signature: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """Show a default as a caller would write it, where Python's own way to show it says too much or nothing."""
+    return signature and ALL_DEFAULTS.sub("Limits()", UNNAMED.sub("...", signature)), returned
+
+
 def know_types(_app: Sphinx, _env: BuildEnvironment, node: Any, content: Any) -> Any:  # noqa: ANN401 - docutils is untyped
     """Let the names of types in signatures that no page defines stand as text."""
     return content if node.get("reftarget", "").rpartition(".")[2] in EXPLAINED else None
@@ -118,6 +127,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Connect all that to a build; Sphinx calls this."""
     read_private_sources()
     app.connect("autodoc-process-docstring", write_out)
+    app.connect("autodoc-process-signature", shorten)
     app.connect("missing-reference", know_types)
     app.connect("env-check-consistency", look_for_all)
     return {"parallel_read_safe": True}
