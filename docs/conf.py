@@ -40,7 +40,7 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
-autodoc_type_aliases = {"SendStatus": "SendStatus"}
+autodoc_type_aliases = {"Compressor": "Compressor", "SendStatus": "SendStatus"}
 autodoc_class_signature = "mixed"
 add_module_names = False
 maximum_signature_line_length = 100

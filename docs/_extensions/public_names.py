@@ -25,6 +25,7 @@ PACKAGES: Final = ("trio_bunws", "trio_bunws.testing", "trio_bunws.brokers", "tr
 """Where public names are; one that does not exist has none."""
 CODE: Final = re.compile(r"(?<![`:\w])`([^`]+)`(?![`_])")
 """A docstring's `code`, which Sphinx would take for something else; not ``this``, and not :role:`this`."""
+ALIAS: Final = re.compile(r"TypeAliasForwardRef\('(\w+)'\)")
 ALL_DEFAULTS: Final = re.compile(r"(?<== )Limits\([^()]+\)")
 UNNAMED: Final = re.compile(r"<[\w.]+ object>")
 STYLE: Final = Config(napoleon_google_docstring=True)
@@ -106,8 +107,11 @@ def write_out(_app: Sphinx, what: str, name: str, obj: object, options: object, 
 def shorten(
     _app: Sphinx, _what: str, _name: str, _obj: object, _options: object, signature: str | None, returned: str | None
 ) -> tuple[str | None, str | None]:
-    """Show a default as a caller would write it, where Python's own way to show it says too much or nothing."""
-    return signature and ALL_DEFAULTS.sub("Limits()", UNNAMED.sub("...", signature)), returned
+    """Show a default or an alias as a caller would write it, where Python's own way says too much or nothing."""
+    if signature is None:
+        return None, returned
+    signature = ALIAS.sub(r"\1", signature)
+    return ALL_DEFAULTS.sub("Limits()", UNNAMED.sub("...", signature)), returned
 
 
 def know_types(_app: Sphinx, _env: BuildEnvironment, node: Any, content: Any) -> Any:  # noqa: ANN401 - docutils is untyped
