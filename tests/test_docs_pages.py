@@ -76,9 +76,12 @@ async def test_the_server_for_many_sockets_has_the_limits_that_its_page_tells(
 
 
 def test_too_few_descriptors_are_told_at_the_start() -> None:
-    with ran(MANY) as page, mock.patch.object(page.names["resource"], "getrlimit", return_value=(1024, 65_536)):
-        with pytest.raises(SystemExit, match="only 1024 open files"):
-            page.names["check_descriptors"]()
+    with (
+        ran(MANY) as page,
+        mock.patch.object(page.names["resource"], "getrlimit", return_value=(1024, 65_536)),
+        pytest.raises(SystemExit, match="only 1024 open files"),
+    ):
+        page.names["check_descriptors"]()
 
 
 async def test_sockets_are_frozen_again_and_again(autojump_clock: MockClock) -> None:  # noqa: ARG001
