@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import trio
 
-from trio_bunws import Request, Response, Server, ServerWebSocket, WebSocketHandler, open_server
+from trio_bunws import Request, Response, Server, WebSocketHandler, open_server
 from trio_bunws.testing import MemoryListener, RawPeer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
+    from playground import Socket
+
     Connect: TypeAlias = "Callable[[], Awaitable[RawPeer]]"
 
-Socket: TypeAlias = "ServerWebSocket[Any]"
 logger = logging.getLogger("attacks")
 KIB = 1024
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"

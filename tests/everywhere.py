@@ -15,7 +15,7 @@ import trio
 import trio.testing
 import trustme
 
-from trio_bunws import Server, ServerWebSocket, WebSocketHandler, open_server
+from trio_bunws import Server, WebSocketHandler, open_server
 from trio_bunws.testing import MemoryListener, RawPeer
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from recorder import Recorder
 
 Way: TypeAlias = Literal["memory", "lockstep", "tcp", "tls"]
-Socket: TypeAlias = "ServerWebSocket[Any]"
 WAYS: Final[tuple[Way, ...]] = ("memory", "lockstep", "tcp", "tls")
 """Of `lockstep` each write waits until the peer has read it."""
 

@@ -1,26 +1,24 @@
 """What must hold after any fault of a connection: handlers were told once, and nothing is left of it.
 
-`Watch` makes the handlers and remembers the sockets; `gone` waits for the end and looks for what is left. Only
-`test_faults_*.py` use it.
+`Watch` makes the handlers and remembers the sockets; `gone` waits for the end and looks for what is left. That is for
+`test_faults_*.py`; others count tasks and descriptors here.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import trio
-import trio.testing
+from playground import Socket, settled
 
-from trio_bunws import Limits, Request, Response, Server, ServerWebSocket, WebSocketHandler
+from trio_bunws import Limits, Request, Response, Server, WebSocketHandler
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-Socket: TypeAlias = "ServerWebSocket[Any]"
 LIMITS = Limits(close_timeout=0.1)
 """Handlers that wait for ever are cancelled soon."""
-settled = trio.testing.wait_all_tasks_blocked
 
 
 def count_tasks() -> int:

@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import trio
 import trio.testing
-from playground import Playground
+from playground import Playground, Socket, settled
 from recorder import library_client
 
-from trio_bunws import Server, ServerWebSocket, WebSocketHandler, open_server
+from trio_bunws import Server, WebSocketHandler, open_server
 from trio_bunws.testing import MemoryListener, RawPeer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
 Pair: TypeAlias = "tuple[trio.abc.Stream, trio.abc.Stream]"
-Socket: TypeAlias = "ServerWebSocket[Any]"
 
 KERNEL = 16 * 1024
 """Bytes that a kernel link takes at most before it refuses more; in truth 4 to 5 KiB."""
@@ -100,6 +99,10 @@ class Place(Playground):
         await settled()
         return self.sockets[-1], peer
 
+    async def pairs(self, count: int) -> list[tuple[Socket, RawPeer]]:
+        """Open so many WebSockets, as `pair` does."""
+        return [await self.pair() for _ in range(count)]
+
     @asynccontextmanager
     async def library_client(self) -> AsyncGenerator[tuple[Socket, Any]]:
         """As `pair`, with trio-websocket for a peer."""
@@ -138,9 +141,14 @@ async def served(
                 await place.leave()
 
 
-async def settled() -> None:
-    """Let all tasks do what they can."""
-    await trio.testing.wait_all_tasks_blocked()
+def sent_out(ws: Socket) -> int:
+    """Return the bytes that the transport has taken."""
+    return ws.statistics().bytes_out
+
+
+def drops(ws: Socket) -> int:
+    """Return the messages that were dropped."""
+    return ws.statistics().drops
 
 
 def congest(ws: Socket, at_least: int = BIG_FRAME - KERNEL) -> int:
@@ -150,6 +158,22 @@ def congest(ws: Socket, at_least: int = BIG_FRAME - KERNEL) -> int:
         assert ws.send(BIG) == -1
         count += 1
     return count
+
+
+def subscribed(*topics: str, **options: Any) -> WebSocketHandler[Any]:
+    """Return a handler whose sockets subscribe at once."""
+
+    def opened(ws: Socket) -> None:
+        for topic in topics:
+            ws.subscribe(topic)
+
+    return WebSocketHandler(open=opened, **options)
+
+
+async def nothing_else(ws: Socket, peer: RawPeer) -> None:
+    """Check that a peer has got nothing that it was not asked for."""
+    ws.send("end")
+    assert await peer.receive_text() == "end"
 
 
 async def receive_big(peer: RawPeer, count: int = 1) -> None:

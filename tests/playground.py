@@ -1,18 +1,35 @@
-"""A server in memory and raw clients for it: what the behaviour tests run on."""
+"""A server in memory and raw clients for it: what the behaviour tests run on.
+
+Also the words that they share: `Socket`, `settled` and `texts`. Servers reached in other ways are in `links.py` and
+`everywhere.py`; handlers that note their calls in `recorder.py`.
+"""
 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import trio
 import trio.testing
 
-from trio_bunws import Server, WebSocketHandler, open_server
+from trio_bunws import Server, ServerWebSocket, WebSocketHandler, open_server
 from trio_bunws.testing import MemoryListener, RawPeer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
+
+Socket: TypeAlias = "ServerWebSocket[Any]"
+TEXT = 1
+
+
+async def settled() -> None:
+    """Let all tasks do what they can."""
+    await trio.testing.wait_all_tasks_blocked()
+
+
+def texts(*messages: str) -> bytes:
+    """Return text messages, one frame each."""
+    return b"".join(RawPeer.frame(TEXT, message.encode()) for message in messages)
 
 
 class Playground:

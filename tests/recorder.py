@@ -1,6 +1,6 @@
 """What the behaviour tests watch a server with: handlers that write down how they are called, and a library's client.
 
-Only `test_behaviour_*.py` use them.
+Also what makes each kind of handler be called once. Only `test_behaviour_*.py` use them, and `links.py`.
 """
 
 from __future__ import annotations
@@ -10,14 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 import trio_websocket
+from playground import Socket, settled
 
 from trio_bunws import WebSocketHandler
+from trio_bunws.testing import RawPeer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from trio_bunws import ServerWebSocket
-    from trio_bunws.testing import RawPeer
+    from playground import Playground
+
+KINDS = ["open", "message", "text", "binary", "drain", "close", "ping", "pong"]
+TEXT, BINARY, PING, PONG = 1, 2, 9, 10
+
+
+class HandlerError(Exception):
+    """What a handler raises on purpose."""
 
 
 class Recorder:
@@ -26,23 +34,23 @@ class Recorder:
     def __init__(self) -> None:
         self.calls: list[tuple[object, ...]] = []
         """Each call in order: the handler's name, and its arguments but the socket."""
-        self.sockets: list[ServerWebSocket[Any]] = []
+        self.sockets: list[Socket] = []
         """The sockets, as they were opened."""
 
-    def open(self, ws: ServerWebSocket[Any]) -> None:
+    def open(self, ws: Socket) -> None:
         self.sockets.append(ws)
         self.calls.append(("open",))
 
-    def message(self, _ws: ServerWebSocket[Any], message: str | bytes) -> None:
+    def message(self, _ws: Socket, message: str | bytes) -> None:
         self.calls.append(("message", message))
 
-    def drain(self, _ws: ServerWebSocket[Any]) -> None:
+    def drain(self, _ws: Socket) -> None:
         self.calls.append(("drain",))
 
-    def close(self, _ws: ServerWebSocket[Any], code: int, reason: str) -> None:
+    def close(self, _ws: Socket, code: int, reason: str) -> None:
         self.calls.append(("close", code, reason))
 
-    def error(self, exc: Exception, _ws: ServerWebSocket[Any]) -> None:
+    def error(self, exc: Exception, _ws: Socket) -> None:
         self.calls.append(("error", type(exc), str(exc)))
 
     def handler(self, **given: Any) -> WebSocketHandler[Any]:
@@ -54,7 +62,7 @@ class Recorder:
         )
 
     @property
-    def ws(self) -> ServerWebSocket[Any]:
+    def ws(self) -> Socket:
         """The socket that was opened last."""
         return self.sockets[-1]
 
@@ -72,6 +80,31 @@ class Recorder:
 def handler_of(**given: Any) -> WebSocketHandler[Any]:
     """Return a handler whose arguments come out of a test's table, past the type checker."""
     return WebSocketHandler(**given)
+
+
+async def provoke(play: Playground, record: Recorder, kind: str) -> RawPeer:
+    """Open a WebSocket, on a lockstep link, and make the handler of this kind be called once."""
+    peer = await play.open()
+    await settled()
+    ws = record.ws
+    if kind == "drain":
+        ws.send("in flight")
+        await settled()
+        ws.send("unsent")
+        assert ws.get_buffered_amount()
+        assert await peer.receive_text() == "in flight"
+        assert await peer.receive_text() == "unsent"
+    elif kind == "close":
+        await peer.send_close(1000)
+        assert await peer.receive_close() == (1000, "")
+    elif kind in {"ping", "pong"}:
+        await peer.send(RawPeer.frame(PING if kind == "ping" else PONG, b"x"))
+        if kind == "ping":
+            assert await peer.receive() == (PONG, b"x", True, 0)
+    elif kind != "open":
+        await peer.send(RawPeer.frame(BINARY if kind == "binary" else TEXT, b"x"))
+    await settled()
+    return peer
 
 
 @asynccontextmanager

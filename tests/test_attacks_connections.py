@@ -20,6 +20,7 @@ import trio
 import trio.testing
 import trustme
 from attacks import ANSWER, KIB, QUESTION, under_attack
+from playground import settled
 
 from trio_bunws import Limits
 from trio_bunws.testing import RawPeer
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
     from trio_bunws import Server
 
-settled = trio.testing.wait_all_tasks_blocked
 RESET = struct.pack("ii", 1, 0)
 """Of SO_LINGER: closing sends a reset."""
 

@@ -15,6 +15,7 @@ import pytest
 import trio
 import trio.testing
 from attacks import KIB, Attack, under_attack
+from playground import settled
 
 from trio_bunws import Headers, Limits, Request, Response, Server, WebSocket
 from trio_bunws.testing import RawPeer
@@ -77,7 +78,7 @@ async def test_a_header_that_comes_byte_by_byte_is_408_when_its_time_is_up(
                 await attack.others_are_answered()
         assert len(ends) == ATTACKERS
         assert set(ends) == {Limits().header_timeout}
-        await trio.testing.wait_all_tasks_blocked()
+        await settled()
         assert attack.server.statistics().connections == 1
 
 
@@ -97,7 +98,7 @@ async def test_who_connects_and_is_silent_is_dropped(sent: bytes, autojump_clock
             assert attack.server.statistics().connections == ATTACKERS + 1
             await attack.others_are_answered()
         assert trio.current_time() == Limits().header_timeout
-        await trio.testing.wait_all_tasks_blocked()
+        await settled()
         assert attack.server.statistics().connections == 1
 
 
@@ -184,10 +185,10 @@ async def test_a_response_that_nobody_reads_is_dropped(body: str, tmp_path: Path
         for peer in peers:
             await peer.send(HEAD.replace(b"/ ", b"/large ") + b"\r\n")
         while len(asked) < 20:
-            await trio.testing.wait_all_tasks_blocked()
+            await settled()
         await attack.others_are_answered()
         while attack.server.pending_requests:
-            await trio.testing.wait_all_tasks_blocked()
+            await settled()
             await attack.others_are_answered()
         for peer in peers:
             await trio.aclose_forcefully(peer.stream)

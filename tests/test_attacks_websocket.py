@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
-from attacks import KIB, Attack, Socket, under_attack
+from attacks import KIB, Attack, under_attack
 from links import kernel
+from playground import Socket, settled
 
 from trio_bunws import Limits, WebSocketHandler
 from trio_bunws.testing import RawPeer
@@ -21,7 +22,6 @@ from trio_bunws.testing import RawPeer
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
-settled = trio.testing.wait_all_tasks_blocked
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 TIB = 1 << 40
 MASK = b"\x12\x34\x56\x78"

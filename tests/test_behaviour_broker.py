@@ -13,7 +13,7 @@ import pytest
 import trio
 import trio.testing
 from broker_fakes import FakeBroker
-from playground import Playground, playground
+from playground import Playground, Socket, playground, settled
 
 from trio_bunws import BrokerError, Limits, MessageDropped, MessageSent, Server, WebSocketHandler, serve
 from trio_bunws.brokers import BrokerStatistics, InProcessBroker
@@ -22,18 +22,16 @@ from trio_bunws.testing import Frame, MemoryListener
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
-    from trio_bunws import ServerWebSocket
-
 TEXT = 0x1
 
 
 def handler(**options: Any) -> WebSocketHandler[Any]:
     """Subscribe to "room" and publish there what comes."""
 
-    def opened(ws: ServerWebSocket[Any]) -> None:
+    def opened(ws: Socket) -> None:
         ws.subscribe("room")
 
-    def message(ws: ServerWebSocket[Any], message: str | bytes) -> None:
+    def message(ws: Socket, message: str | bytes) -> None:
         ws.publish("room", message)
 
     return WebSocketHandler(open=opened, message=message, **options)
@@ -50,7 +48,7 @@ async def test_a_publish_reaches_the_subscribers_of_all_servers_but_its_sender(a
     async with AsyncExitStack() as stack:
         one, two = await two_servers(stack)
         sender, here, there = await one.open(), await one.open(), await two.open()
-        await trio.testing.wait_all_tasks_blocked()
+        await settled()
         await sender.send_text("hello")
         assert await here.receive_text() == "hello"
         assert await there.receive_text() == "hello"
@@ -66,7 +64,7 @@ async def test_publish_to_self_gives_it_to_the_sender_once(autojump_clock: MockC
     async with AsyncExitStack() as stack:
         one, two = await two_servers(stack, publish_to_self=True)
         sender, there = await one.open(), await two.open()
-        await trio.testing.wait_all_tasks_blocked()
+        await settled()
         for text in ("first", "second"):
             await sender.send_text(text)
             assert await sender.receive_text() == text
@@ -77,7 +75,7 @@ async def test_the_status_is_local_and_a_publish_without_local_receivers_goes_ou
     async with AsyncExitStack() as stack:
         one, two = await two_servers(stack)
         there = await two.open()
-        await trio.testing.wait_all_tasks_blocked()
+        await settled()
         assert one.server.publish("room", "from afar") == MessageDropped()
         assert await there.receive_text() == "from afar"
         assert two.server.publish("room", "from here") == MessageSent(9)
@@ -89,7 +87,7 @@ async def test_compression_is_for_who_agreed_to_it_on_the_other_server_too(autoj
         one, two = await two_servers(stack, per_message_deflate=True)
         offer = (("Sec-WebSocket-Extensions", "permessage-deflate"),)
         agreed, plain = await two.open(headers=offer), await two.open()
-        await trio.testing.wait_all_tasks_blocked()
+        await settled()
         one.server.publish("room", "a" * 100)
         one.server.publish("room", "b" * 100, compress=False)
         assert [(await agreed.receive()).rsv for _ in range(2)] == [4, 0]
@@ -100,11 +98,11 @@ async def test_the_order_of_one_publisher_is_kept_in_each_topic(autojump_clock: 
     async with AsyncExitStack() as stack:
         one, two = await two_servers(stack)
         there = await two.open()
-        await trio.testing.wait_all_tasks_blocked()
+        await settled()
         for number in range(300):
             one.server.publish("room", str(number), compress=number % 3 == 0)
             if number % 50 == 0:
-                await trio.testing.wait_all_tasks_blocked()
+                await settled()
         assert [await there.receive_text() for _ in range(300)] == [str(number) for number in range(300)]
 
 
@@ -112,7 +110,7 @@ async def test_the_count_everywhere_is_the_sum_over_all_servers(autojump_clock: 
     async with AsyncExitStack() as stack:
         one, two = await two_servers(stack)
         peers = [await place.open() for place in (one, two, two)]
-        await trio.testing.wait_all_tasks_blocked()
+        await settled()
         began = trio.current_time()
         for place, own in ((one, 1), (two, 2)):
             assert place.server.subscriber_count("room") == own
@@ -125,7 +123,7 @@ async def test_the_count_everywhere_is_the_sum_over_all_servers(autojump_clock: 
 async def test_without_a_broker_the_count_everywhere_is_the_count_here(autojump_clock: MockClock) -> None:
     async with playground(handler()) as place:
         peer = await place.open()
-        await trio.testing.wait_all_tasks_blocked()
+        await settled()
         with trio.testing.assert_checkpoints():
             assert await place.server.subscriber_count_everywhere("room") == 1
         assert place.server.statistics().broker is None
@@ -145,7 +143,7 @@ async def test_the_count_everywhere_checks_its_arguments(autojump_clock: MockClo
 
 
 async def test_what_close_handlers_publish_while_the_server_stops_goes_out(autojump_clock: MockClock) -> None:
-    def closed(ws: ServerWebSocket[Any], _code: int, _reason: str) -> None:
+    def closed(ws: Socket, _code: int, _reason: str) -> None:
         ws.publish("room", "left")
 
     broker = InProcessBroker()

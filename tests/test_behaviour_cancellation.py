@@ -9,16 +9,16 @@ from __future__ import annotations
 import ssl
 from collections import Counter
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 import trustme
 from cancelling import Steps, cancel_at_every_step
+from faults import count_descriptors
 from links import kernel, lockstep, memory
 
-from trio_bunws import Server, ServerWebSocket, WebSocketHandler, open_server
+from trio_bunws import Server, WebSocketHandler, open_server
 from trio_bunws._session import Session
 from trio_bunws._stream_transport import take_over
 from trio_bunws.testing import Frame, MemoryListener, RawPeer
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from links import Pair
-
-    Socket = ServerWebSocket[Any]
+    from playground import Socket
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 LOST = (trio.BrokenResourceError, trio.ClosedResourceError, EOFError)
@@ -211,11 +210,6 @@ class Client:
         return self.frames[-1].close if self.frames and self.frames[-1].opcode == CLOSE else None
 
 
-def descriptors() -> int:
-    """Count the open files of this process."""
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
-
-
 async def talk(listener: MemoryListener, clients: list[Client]) -> None:
     """Have a conversation, if the server still listens."""
     try:
@@ -254,9 +248,9 @@ def test_30_serve_cancelled_at_any_step_closes_every_socket_in_order(kind: str, 
         assert set(told) <= {(1000, "done"), (1001, "Server closed")}
         assert len(told) == len(application.opened)
 
-    before = descriptors()
+    before = count_descriptors()
     assert cancel_at_every_step(story) > 50
-    assert descriptors() == before
+    assert count_descriptors() == before
 
 
 @pytest.mark.parametrize(("kind", "link"), WORLDS)
@@ -284,9 +278,9 @@ def test_20_a_connection_cancelled_at_any_step_ends_whole_and_nobody_else_notice
                 pass
         application.check(server)
 
-    before = descriptors()
+    before = count_descriptors()
     assert cancel_at_every_step(story) > 30
-    assert descriptors() == before
+    assert count_descriptors() == before
 
 
 def test_30_over_tls_serve_cancelled_at_any_step_closes_every_socket_in_order() -> None:

@@ -13,17 +13,16 @@ import trio
 import trio.testing
 from cancelling import Steps, cancel_at_every_step
 from links import BIG, kernel, lockstep, memory, served
+from playground import Socket, settled
 from recorder import Recorder, handler_of
 
-from trio_bunws import Limits, ServerWebSocket, WebSocketHandler
+from trio_bunws import Limits, WebSocketHandler
 from trio_bunws.testing import RawPeer, open_pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from links import Pair
-
-    Socket = ServerWebSocket[Any]
 
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 LINKS: dict[str, Callable[[], Pair]] = {"memory": memory, "lockstep": lockstep, "kernel": kernel}
@@ -195,7 +194,7 @@ def test_28_an_async_handler_that_is_cancelled_at_any_step_costs_nobody_anything
 
             async with trio.open_nursery() as nursery:
                 if kind == "drain":
-                    await trio.testing.wait_all_tasks_blocked()
+                    await settled()
                     place.sockets[-1].send(BIG)
                     place.sockets[-1].send(BIG)
                 nursery.start_soon(read)

@@ -5,14 +5,19 @@ Several frames in one read around a close, closes in handlers, corks and backpre
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import trio
 import trio.testing
-from everywhere import WAYS, Socket, Way, closed, reached
+from everywhere import WAYS, Way, closed, reached
 from recorder import Recorder
 
 from trio_bunws import ReadyState
 from trio_bunws.testing import RawPeer
+
+if TYPE_CHECKING:
+    from playground import Socket
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 frame, close_frame = RawPeer.frame, RawPeer.close_frame

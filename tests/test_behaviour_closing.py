@@ -13,10 +13,10 @@ import trio
 import trio.testing
 import trio_websocket
 import trustme
-from playground import playground
+from playground import Socket, playground, settled, texts
 from recorder import Recorder, library_client
 
-from trio_bunws import ConnectionClosed, Limits, ReadyState, ServerWebSocket, WebSocketHandler, open_server
+from trio_bunws import ConnectionClosed, Limits, ReadyState, WebSocketHandler, open_server
 from trio_bunws.testing import RawPeer
 
 if TYPE_CHECKING:
@@ -24,15 +24,7 @@ if TYPE_CHECKING:
 
     from trio.testing import MockClock
 
-    Socket = ServerWebSocket[Any]
-
-settled = trio.testing.wait_all_tasks_blocked
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
-
-
-def texts(*messages: str) -> bytes:
-    """Return text messages, one frame each."""
-    return b"".join(RawPeer.frame(TEXT, message.encode()) for message in messages)
 
 
 async def connect(port: int | None) -> RawPeer:

@@ -18,7 +18,8 @@ from unittest import mock
 import pytest
 import trio
 from deflate_fakes import Deflating
-from links import BIG, Place, Socket, congest, kernel, lockstep, served, settled
+from links import BIG, Place, congest, kernel, lockstep, served
+from playground import Socket, settled
 from recorder import Recorder
 
 from trio_bunws import (

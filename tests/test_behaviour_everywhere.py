@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
-from everywhere import WAYS, Socket, Way, closed, reached
-from recorder import Recorder, handler_of
+from everywhere import WAYS, Way, closed, reached
+from playground import Socket, settled
+from recorder import HandlerError, Recorder, handler_of
 
 from trio_bunws.testing import RawPeer
 
@@ -23,12 +24,7 @@ if TYPE_CHECKING:
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 frame, close_frame = RawPeer.frame, RawPeer.close_frame
-settled = trio.testing.wait_all_tasks_blocked
 KINDS = ["open", "message", "text", "binary", "drain", "ping", "pong"]
-
-
-class HandlerError(Exception):
-    """Raised by a handler."""
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
-from playground import playground
-from recorder import Recorder, handler_of, library_client
+from playground import Socket, playground, settled, texts
+from recorder import KINDS, HandlerError, Recorder, handler_of, library_client, provoke
 
 from trio_bunws import (
     ConnectionClosed,
@@ -22,7 +22,6 @@ from trio_bunws import (
     Request,
     Response,
     Server,
-    ServerWebSocket,
     WebSocketHandler,
     open_server,
     serve,
@@ -32,44 +31,9 @@ from trio_bunws.testing import MemoryListener, RawPeer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from playground import Playground
     from trio.testing import MockClock
 
-    Socket = ServerWebSocket[Any]
-
-settled = trio.testing.wait_all_tasks_blocked
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
-KINDS = ["open", "message", "text", "binary", "drain", "close", "ping", "pong"]
-
-
-def texts(*messages: str) -> bytes:
-    """Return text messages, one frame each."""
-    return b"".join(RawPeer.frame(TEXT, message.encode()) for message in messages)
-
-
-async def provoke(play: Playground, record: Recorder, kind: str) -> RawPeer:
-    """Open a WebSocket, on a lockstep link, and make the handler of this kind be called once."""
-    peer = await play.open()
-    await settled()
-    ws = record.ws
-    if kind == "drain":
-        ws.send("in flight")
-        await settled()
-        ws.send("unsent")
-        assert ws.get_buffered_amount()
-        assert await peer.receive_text() == "in flight"
-        assert await peer.receive_text() == "unsent"
-    elif kind == "close":
-        await peer.send_close(1000)
-        assert await peer.receive_close() == (1000, "")
-    elif kind in {"ping", "pong"}:
-        await peer.send(RawPeer.frame(PING if kind == "ping" else PONG, b"x"))
-        if kind == "ping":
-            assert await peer.receive() == (PONG, b"x", True, 0)
-    elif kind != "open":
-        await peer.send(RawPeer.frame(BINARY if kind == "binary" else TEXT, b"x"))
-    await settled()
-    return peer
 
 
 def spans(calls: list[tuple[object, ...]]) -> Iterator[tuple[object, ...]]:
@@ -440,17 +404,13 @@ async def test_28_a_plain_handler_that_returns_an_awaitable_is_a_type_error(
 # 29. Exceptions
 
 
-class ErrorOfHandlerError(Exception):
-    """What the handlers of these tests raise."""
-
-
 def failing(record: Recorder, kind: str, is_async: bool) -> Callable[..., Any]:
     """Return a handler of this kind that raises."""
 
     def handler(ws: Socket, *_: object) -> None:
         if kind == "open":
             record.open(ws)
-        raise ErrorOfHandlerError(kind)
+        raise HandlerError(kind)
 
     async def async_handler(ws: Socket, *args: object) -> None:
         await trio.lowlevel.checkpoint()
@@ -483,7 +443,7 @@ async def test_29_an_exception_goes_to_error_and_the_socket_stays_open(
             record.ws.send("sorry")
         assert await peer.receive_text() == "sorry"
         await settled()
-        assert record.calls == [("open",), ("error", ErrorOfHandlerError, kind)]
+        assert record.calls == [("open",), ("error", HandlerError, kind)]
         assert record.ws.ready_state is ReadyState.OPEN
         assert play.server.pending_websockets == 1
         if kind in {"message", "text", "binary"}:
@@ -506,7 +466,7 @@ async def test_29_without_error_it_is_logged_and_the_socket_closes_with_1011(
         await settled()
         assert [code for code, _ in record.closes] == [1011]
     assert [entry.levelno for entry in caplog.records] == [logging.ERROR]
-    assert f"ErrorOfHandlerError: {kind}" in caplog.text
+    assert f"HandlerError: {kind}" in caplog.text
     assert "Traceback" in caplog.text
 
 
@@ -532,7 +492,7 @@ async def test_29_in_open_it_closes_with_1011_either_way(
         await peer.receive_eof()
         await settled()
         assert closed[0] == 1011
-        told = [] if error is None else [("error", ErrorOfHandlerError, "open")]
+        told = [] if error is None else [("error", HandlerError, "open")]
         assert record.calls == [("open",), *told, ("close", *closed)]
     assert len(caplog.records) == (error is None)
 
@@ -546,7 +506,7 @@ async def test_29_a_session_that_raises_is_told_to_error_and_closed_with_1011(
 
     async def session(ws: Socket) -> None:
         async for message in ws:
-            raise ErrorOfHandlerError(message)
+            raise HandlerError(message)
 
     async def error(exc: Exception, ws: Socket) -> None:
         await trio.sleep(1)
@@ -560,7 +520,7 @@ async def test_29_a_session_that_raises_is_told_to_error_and_closed_with_1011(
         await peer.send_close(1011)
         await trio.sleep(2)
         assert [call[0] for call in record.calls] == ["open", *(["error"] if is_async else []), "close"]
-    assert ("ErrorOfHandlerError: x" in caplog.text) is not is_async
+    assert ("HandlerError: x" in caplog.text) is not is_async
 
 
 async def test_29_a_session_that_returns_closes_with_1000(autojump_clock: MockClock) -> None:
@@ -612,7 +572,7 @@ async def test_29_an_exception_in_close_or_error_is_logged(
         raise ValueError("for the error handler")
 
     def error(*_: object) -> None:
-        raise ErrorOfHandlerError("error")
+        raise HandlerError("error")
 
     async def async_error(*_: object) -> None:
         error()
@@ -633,7 +593,7 @@ async def test_29_an_exception_in_close_or_error_is_logged(
         await settled()
         assert "error" not in [call[0] for call in record.calls]
     assert [entry.levelno for entry in caplog.records] == [logging.ERROR]
-    assert f"ErrorOfHandlerError: {kind}" in caplog.text
+    assert f"HandlerError: {kind}" in caplog.text
 
 
 @pytest.mark.parametrize("is_async", [False, True])
@@ -666,13 +626,13 @@ async def test_29_several_failures_in_one_read_are_each_told(autojump_clock: Moc
     record = Recorder()
 
     def message(_ws: Socket, message: str | bytes) -> None:
-        raise ErrorOfHandlerError(message)
+        raise HandlerError(message)
 
     async with playground(record.handler(message=message, error=record.error)) as play:
         peer = await play.open()
         await peer.send(texts(*"abc") + RawPeer.close_frame())
         await settled()
-        errors = [("error", ErrorOfHandlerError, letter) for letter in "abc"]
+        errors = [("error", HandlerError, letter) for letter in "abc"]
         assert record.calls == [("open",), *errors, ("close", 1005, "")]
 
 
@@ -682,7 +642,7 @@ async def test_29_an_async_error_keeps_the_order(autojump_clock: MockClock) -> N
     def message(ws: Socket, message: str | bytes) -> None:
         record.message(ws, message)
         if message in {"b", "d"}:
-            raise ErrorOfHandlerError(message)
+            raise HandlerError(message)
 
     async def error(exc: Exception, ws: Socket) -> None:
         await trio.sleep(1)
@@ -704,7 +664,7 @@ async def test_29_an_exception_in_a_task_of_the_socket_is_one_of_a_handler(
 
     async def task(message: str) -> None:
         await trio.sleep(1)
-        raise ErrorOfHandlerError(message)
+        raise HandlerError(message)
 
     given = {"error": record.error} if with_error else {}
     async with playground(record.handler(**given)) as play:
@@ -712,11 +672,11 @@ async def test_29_an_exception_in_a_task_of_the_socket_is_one_of_a_handler(
         record.ws.start_soon(task, "in a task")
         await trio.sleep(2)
         if with_error:
-            assert record.calls == [("open",), ("error", ErrorOfHandlerError, "in a task")]
+            assert record.calls == [("open",), ("error", HandlerError, "in a task")]
             assert record.ws.ready_state is ReadyState.OPEN
         else:
             assert (await peer.receive_close())[0] == 1011
-    assert ("ErrorOfHandlerError: in a task" in caplog.text) is not with_error
+    assert ("HandlerError: in a task" in caplog.text) is not with_error
 
 
 def leaves(exc: BaseException) -> list[BaseException]:
@@ -739,7 +699,7 @@ async def test_29_keyboard_interrupt_and_system_exit_are_never_swallowed(
         if kind == "open":
             record.sockets.append(_[0])  # type: ignore[arg-type]
         if grouped:
-            raise BaseExceptionGroup("both", [kill("out"), ErrorOfHandlerError("beside it")])
+            raise BaseExceptionGroup("both", [kill("out"), HandlerError("beside it")])
         raise kill("out")
 
     async def async_handler(*args: object) -> None:
@@ -1282,10 +1242,10 @@ async def test_30_leaving_it_by_an_exception_is_too_and_the_exception_comes_out_
         await peer.send_close()
 
     async with trio.open_nursery() as nursery:
-        with pytest.raises(ErrorOfHandlerError, match="of the block"):  # noqa: PT012 - the server's end is meant
+        with pytest.raises(HandlerError, match="of the block"):  # noqa: PT012 - the server's end is meant
             async with playground(record.handler()) as play:
                 nursery.start_soon(answer, await play.open())
-                raise ErrorOfHandlerError("of the block")
+                raise HandlerError("of the block")
         assert trio.current_time() == 4
         assert record.closes == [(1001, "Server closed")]
 
@@ -1293,9 +1253,9 @@ async def test_30_leaving_it_by_an_exception_is_too_and_the_exception_comes_out_
 async def test_30_a_group_of_the_block_stays_a_group(autojump_clock: MockClock) -> None:
     with pytest.raises(ExceptionGroup) as caught:
         async with playground(WebSocketHandler()):
-            raise ExceptionGroup("of the block", [ErrorOfHandlerError("one of one")])
+            raise ExceptionGroup("of the block", [HandlerError("one of one")])
     assert caught.value.message == "of the block"
-    assert [type(exc) for exc in caught.value.exceptions] == [ErrorOfHandlerError]
+    assert [type(exc) for exc in caught.value.exceptions] == [HandlerError]
 
 
 @pytest.mark.parametrize("how", ["exception", "cancelled", "serve cancelled"])
@@ -1326,11 +1286,11 @@ async def test_30_within_one_deadline(how: str, stuck: str, autojump_clock: Mock
                 await use()
                 scope.cancel()
         else:
-            with pytest.raises((ErrorOfHandlerError, trio.Cancelled)):  # noqa: PT012 - the server's end is meant
+            with pytest.raises((HandlerError, trio.Cancelled)):  # noqa: PT012 - the server's end is meant
                 async with open_server(None, record.handler(**given), **options):
                     await use()
                     if how == "exception":
-                        raise ErrorOfHandlerError
+                        raise HandlerError
                     scope.cancel()
                     await trio.sleep_forever()
     assert trio.current_time() == 7

@@ -9,18 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
-from playground import playground
+from playground import Socket, playground, settled
 from recorder import Recorder, handler_of, library_client
 
-from trio_bunws import Limits, ReadyState, Request, Server, ServerWebSocket, WebSocketHandler, open_server
+from trio_bunws import Limits, ReadyState, Request, Server, WebSocketHandler, open_server
 from trio_bunws.testing import MemoryListener, RawPeer
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
-    Socket = ServerWebSocket[Any]
-
-settled = trio.testing.wait_all_tasks_blocked
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 IDLE = (1006, "WebSocket timed out from inactivity")
 

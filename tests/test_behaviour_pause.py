@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
-from everywhere import Socket, Way, closed, reached
+from everywhere import Way, closed, reached
+from playground import Socket, settled
 from recorder import Recorder
 
 from trio_bunws.testing import RawPeer
@@ -23,7 +24,6 @@ TEXT, PING, PONG = 1, 9, 10
 WAYS = ["memory", "tcp", "tls"]
 EVERYTHING = ["a", "b", "half"]
 frame, close_frame = RawPeer.frame, RawPeer.close_frame
-settled = trio.testing.wait_all_tasks_blocked
 
 
 @asynccontextmanager

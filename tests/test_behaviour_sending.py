@@ -17,16 +17,17 @@ from links import (
     BIG,
     BIG_FRAME,
     KERNEL,
-    Socket,
     Watched,
     congest,
+    drops,
     kernel,
     lockstep,
     memory,
     receive_big,
+    sent_out,
     served,
-    settled,
 )
+from playground import Socket, settled
 from trio_websocket import ConnectionClosed as ClientClosed
 
 from trio_bunws import (
@@ -50,15 +51,6 @@ if TYPE_CHECKING:
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 BATCH = 16 * 1024
-
-
-def sent_out(ws: Socket) -> int:
-    """Return the bytes that the transport has taken."""
-    return ws.statistics().bytes_out
-
-
-def drops(ws: Socket) -> int:
-    return ws.statistics().drops
 
 
 # 0: unsent, batches and drained()

@@ -19,16 +19,18 @@ from links import (
     BIG,
     BIG_FRAME,
     KERNEL,
-    Socket,
     Watched,
     congest,
+    drops,
     kernel,
     lockstep,
     memory,
+    nothing_else,
     receive_big,
     served,
-    settled,
+    subscribed,
 )
+from playground import Socket, settled
 from scripts import scripts
 
 from trio_bunws import (
@@ -46,36 +48,12 @@ from trio_bunws.testing import RawPeer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from links import Pair, Place
+    from links import Pair
     from trio.testing import MockClock
 
 TEXT, BINARY, CLOSE, PING = 1, 2, 8, 9
 LOG_BYTES = 1024 * 1024
 MIB = BIG * 16
-
-
-def drops(ws: Socket) -> int:
-    return ws.statistics().drops
-
-
-def subscribed(*topics: str, **options: Any) -> WebSocketHandler[Any]:
-    """Return a handler whose sockets subscribe at once."""
-
-    def opened(ws: Socket) -> None:
-        for topic in topics:
-            ws.subscribe(topic)
-
-    return WebSocketHandler(open=opened, **options)
-
-
-async def pairs(place: Place, count: int) -> list[tuple[Socket, RawPeer]]:
-    return [await place.pair() for _ in range(count)]
-
-
-async def nothing_else(ws: Socket, peer: RawPeer) -> None:
-    """Check that a peer has got nothing that it was not asked for."""
-    ws.send("end")
-    assert await peer.receive_text() == "end"
 
 
 # 10: topics and subscriptions
@@ -120,7 +98,7 @@ async def test_10_topics_are_not_normalized(autojump_clock: MockClock) -> None:
 
 async def test_10_there_is_one_space_of_topics_per_server(autojump_clock: MockClock) -> None:
     async with served(subscribed("news")) as place, served(subscribed("news")) as other_place:
-        (one, one_peer), (two, two_peer) = await pairs(place, 2)
+        (one, one_peer), (two, two_peer) = await place.pairs(2)
         other, other_peer = await other_place.pair()
         assert place.server.publish("news", "x") == 1
         assert one.publish("news", "y") == 1
@@ -183,7 +161,7 @@ async def test_10_when_closing_or_closed_subscribe_returns_false_and_subscriptio
 
 async def test_10_over_max_topics_per_socket_subscribe_returns_false_and_is_counted(autojump_clock: MockClock) -> None:
     async with served(limits=Limits(max_topics_per_socket=2)) as place:
-        (ws, _), (other, _) = await pairs(place, 2)
+        (ws, _), (other, _) = await place.pairs(2)
         assert [ws.subscribe(topic) for topic in ["a", "b", "c", "d", "a"]] == [True, True, False, False, True]
         assert ws.subscriptions == ["a", "b"]
         assert place.server.statistics().refused_subscriptions == 2
@@ -267,7 +245,7 @@ async def test_11_a_sockets_publish_reaches_every_subscriber_but_the_sender(auto
         ws.publish("weather", "rain")
 
     async with served(subscribed("news", message=message)) as place:
-        (sender, sender_peer), *others = await pairs(place, 4)
+        (sender, sender_peer), *others = await place.pairs(4)
         await sender_peer.send_text("go")
         for ws, peer in others:
             assert await peer.receive_text() == "zażółć"
@@ -279,7 +257,7 @@ async def test_11_a_sockets_publish_reaches_every_subscriber_but_the_sender(auto
 
 async def test_11_with_publish_to_self_the_sender_too_if_it_is_subscribed(autojump_clock: MockClock) -> None:
     async with served(WebSocketHandler(publish_to_self=True)) as place:
-        (ws, peer), (other, other_peer) = await pairs(place, 2)
+        (ws, peer), (other, other_peer) = await place.pairs(2)
         other.subscribe("news")
         ws.publish("news", "not to the sender")
         ws.subscribe("news")
@@ -290,7 +268,7 @@ async def test_11_with_publish_to_self_the_sender_too_if_it_is_subscribed(autoju
 
 async def test_11_the_sender_need_not_be_subscribed(autojump_clock: MockClock) -> None:
     async with served() as place:
-        (sender, sender_peer), (ws, peer) = await pairs(place, 2)
+        (sender, sender_peer), (ws, peer) = await place.pairs(2)
         ws.subscribe("news")
         assert sender.publish("news", "x") == 1
         assert await peer.receive_text() == "x"
@@ -299,7 +277,7 @@ async def test_11_the_sender_need_not_be_subscribed(autojump_clock: MockClock) -
 
 async def test_11_a_servers_publish_reaches_all(autojump_clock: MockClock) -> None:
     async with served(subscribed("news")) as place:
-        sockets = await pairs(place, 3)
+        sockets = await place.pairs(3)
         assert place.server.publish("news", "text") == 4
         assert place.server.publish("news", bytearray(b"data")) == 4
         for ws, peer in sockets:
@@ -316,7 +294,7 @@ async def test_11_from_a_closed_socket_publish_still_reaches_others(
         assert ws.publish("news", "in the close handler") == 20
 
     async with served(subscribed("news", close=close, publish_to_self=publish_to_self)) as place:
-        (sender, sender_peer), (ws, peer) = await pairs(place, 2)
+        (sender, sender_peer), (ws, peer) = await place.pairs(2)
         sender.close(4000, "bye")
         assert sender.publish("news", "closing") == 7
         assert await sender_peer.receive_close() == (4000, "bye")
@@ -352,7 +330,7 @@ async def test_11_library_clients_hear_each_other(autojump_clock: MockClock) -> 
 
 async def test_12_the_value_is_the_payloads_length_and_not_multiplied(autojump_clock: MockClock) -> None:
     async with served(subscribed("news")) as place:
-        (sender, _), *_ = await pairs(place, 4)
+        (sender, _), *_ = await place.pairs(4)
         messages: list[tuple[str | bytes, int]] = [("zażółć", 10), ("", 0), (b"data", 4), (BIG, len(BIG))]
         for data, size in messages:
             for publish in (sender.publish, place.server.publish):
@@ -386,7 +364,7 @@ async def test_12_with_publish_to_self_a_subscribed_sender_is_a_receiver(autojum
 
 async def test_12_the_value_is_minus_one_if_a_receiver_has_unsent_bytes(autojump_clock: MockClock) -> None:
     async with served(subscribed("news"), kernel) as place:
-        (slow, slow_peer), (fast, fast_peer), (sender, _) = await pairs(place, 3)
+        (slow, slow_peer), (fast, fast_peer), (sender, _) = await place.pairs(3)
         slow.send(BIG)
         statuses = [place.server.publish("news", "one"), sender.publish("news", "two")]
         assert statuses == [-1, -1]
@@ -405,7 +383,7 @@ async def test_12_the_value_is_zero_if_a_receiver_is_over_its_limit_and_the_othe
     autojump_clock: MockClock,
 ) -> None:
     async with served(subscribed("news", backpressure_limit=BIG_FRAME), kernel) as place:
-        (slow, slow_peer), (behind, behind_peer), (fast, fast_peer), (sender, _) = await pairs(place, 4)
+        (slow, slow_peer), (behind, behind_peer), (fast, fast_peer), (sender, _) = await place.pairs(4)
         taken = congest(slow, BIG_FRAME + 1)
         behind.send(BIG)
         texts = [str(number) for number in range(10)]
@@ -428,7 +406,7 @@ async def test_12_the_value_is_zero_if_a_receiver_is_over_its_limit_and_the_othe
 
 async def test_12_the_senders_own_unsent_bytes_do_not_count(autojump_clock: MockClock) -> None:
     async with served(subscribed("news", backpressure_limit=BIG_FRAME), kernel) as place:
-        (sender, _), (_, peer) = await pairs(place, 2)
+        (sender, _), (_, peer) = await place.pairs(2)
         sender.send(BIG)
         assert sender.publish("news", "behind") == 6
         congest(sender, BIG_FRAME + 1)
@@ -440,7 +418,7 @@ async def test_12_the_senders_own_unsent_bytes_do_not_count(autojump_clock: Mock
 
 async def test_12_what_a_sender_does_not_get_is_not_counted_for_it(autojump_clock: MockClock) -> None:
     async with served(subscribed("news", backpressure_limit=BIG_FRAME), kernel) as place:
-        (sender, _), (ws, _) = await pairs(place, 2)
+        (sender, _), (ws, _) = await place.pairs(2)
 
         def publish() -> None:
             for text in ["1", "2", "3"]:
@@ -473,7 +451,7 @@ async def test_12_the_value_is_as_known_at_the_call(autojump_clock: MockClock) -
 
 async def test_12_other_topics_do_not_feel_a_slow_subscriber(autojump_clock: MockClock) -> None:
     async with served(link=kernel) as place:
-        (slow, _), (fast, _) = await pairs(place, 2)
+        (slow, _), (fast, _) = await place.pairs(2)
         slow.subscribe("a")
         fast.subscribe("b")
         slow.send(BIG)
@@ -537,7 +515,7 @@ async def test_12_a_buffer_passes_the_limit_by_at_most_one_batch_of_1_mib(
 
 async def test_12_a_message_larger_than_a_batch_is_delivered(autojump_clock: MockClock) -> None:
     async with served(subscribed("news"), kernel) as place:
-        (_, peer), (_, other_peer) = await pairs(place, 2)
+        (_, peer), (_, other_peer) = await place.pairs(2)
         for text, data in [("one", MIB), ("two", MIB + MIB)]:
             assert place.server.publish("news", text) == 3
             assert place.server.publish("news", data) != 0
@@ -555,7 +533,7 @@ async def test_12_many_publishes_in_one_tick_all_arrive_in_order(autojump_clock:
             assert not isinstance(ws.publish("news", str(number)), MessageDropped)
 
     async with served(subscribed("news", message=message)) as place:
-        (sender, sender_peer), *others = await pairs(place, 3)
+        (sender, sender_peer), *others = await place.pairs(3)
         await sender_peer.send_text("go")
         for ws, peer in others:
             assert [await peer.receive_text() for _ in range(count)] == [str(number) for number in range(count)]
@@ -572,7 +550,7 @@ async def test_12_a_slow_receiver_that_is_closed_for_it_costs_nobody_a_message(a
         close_on_backpressure_limit=True,
     )
     async with served(handler, kernel) as place:
-        sockets = await pairs(place, 5)
+        sockets = await place.pairs(5)
         slow = [sockets[0][0], sockets[2][0], sockets[4][0]]
         for ws in slow:
             congest(ws, BIG_FRAME + 1)
@@ -595,7 +573,7 @@ async def test_12_a_slow_receiver_that_is_closed_for_it_costs_nobody_a_message(a
 
 async def test_13_publish_then_unsubscribe_the_message_still_goes_out(autojump_clock: MockClock) -> None:
     async with served(subscribed("news")) as place:
-        (ws, peer), (_, other_peer) = await pairs(place, 2)
+        (ws, peer), (_, other_peer) = await place.pairs(2)
         place.server.publish("news", "before")
         ws.unsubscribe("news")
         place.server.publish("news", "after")
@@ -627,7 +605,7 @@ async def test_13_publish_then_the_senders_close_reaches_the_others(autojump_clo
         ws.close() if text == "close" else ws.terminate()
 
     async with served(subscribed("news", message=message)) as place:
-        (_, first_peer), (_, second_peer), (ws, peer) = await pairs(place, 3)
+        (_, first_peer), (_, second_peer), (ws, peer) = await place.pairs(3)
         await first_peer.send_text("close")
         assert await peer.receive_text() == "close"
         await second_peer.send_text("terminate")
@@ -647,7 +625,7 @@ async def test_13_publish_then_terminate_is_offered_once(autojump_clock: MockClo
 
 async def test_13_publish_then_the_receivers_close_arrives_in_the_same_tick(autojump_clock: MockClock) -> None:
     async with served(subscribed("news")) as place:
-        (ws, peer), (sender, _) = await pairs(place, 2)
+        (ws, peer), (sender, _) = await place.pairs(2)
         await peer.send_close(4000, "bye")
         sender.publish("news", "before it is read")
         assert await peer.receive_text() == "before it is read"
@@ -658,7 +636,7 @@ async def test_13_publish_then_the_receivers_close_arrives_in_the_same_tick(auto
 
 async def test_13_subscribe_after_publish_is_not_reached_by_it(autojump_clock: MockClock) -> None:
     async with served() as place:
-        (ws, peer), (other, other_peer) = await pairs(place, 2)
+        (ws, peer), (other, other_peer) = await place.pairs(2)
         other.subscribe("news")
         place.server.publish("news", "too early")
         ws.subscribe("news")
@@ -683,7 +661,7 @@ async def test_13_leaving_and_coming_back_in_one_tick_misses_what_is_between(aut
 
 async def test_13_a_send_after_a_publish_comes_after_it(autojump_clock: MockClock) -> None:
     async with served(subscribed("news")) as place:
-        (ws, peer), (sender, _) = await pairs(place, 2)
+        (ws, peer), (sender, _) = await place.pairs(2)
         sender.publish("news", "1")
         for text in ["2", "3", "4"]:
             ws.send(text)
@@ -709,7 +687,7 @@ async def test_13_publish_then_unsubscribe_then_send_in_one_handler(autojump_clo
         ws.publish("news", "4")
 
     async with served(subscribed("news", message=message, publish_to_self=True)) as place:
-        (ws, peer), (_, other_peer) = await pairs(place, 2)
+        (ws, peer), (_, other_peer) = await place.pairs(2)
         await peer.send_text("go")
         assert [await peer.receive_text() for _ in range(4)] == ["1", "2", "3", "4"]
         assert [await other_peer.receive_text() for _ in range(3)] == ["1", "not to one that has left", "4"]
@@ -718,7 +696,7 @@ async def test_13_publish_then_unsubscribe_then_send_in_one_handler(autojump_clo
 
 async def test_13_what_was_published_to_several_topics_keeps_its_order(autojump_clock: MockClock) -> None:
     async with served() as place:
-        sockets = await pairs(place, 4)
+        sockets = await place.pairs(4)
         for (ws, _), topics in zip(sockets, ["a", "ab", "bc", "abc"], strict=True):
             for topic in topics:
                 ws.subscribe(topic)
@@ -739,7 +717,7 @@ async def test_13_what_was_published_to_several_topics_keeps_its_order(autojump_
 async def test_13_a_corked_receiver_gets_everything_in_order(autojump_clock: MockClock) -> None:
     watched = Watched()
     async with served(subscribed("news"), watched) as place:
-        (ws, peer), (_, other_peer) = await pairs(place, 2)
+        (ws, peer), (_, other_peer) = await place.pairs(2)
         watched.writes.clear()
         with ws.corked():
             ws.send("1")
@@ -755,7 +733,7 @@ async def test_13_a_corked_receiver_gets_everything_in_order(autojump_clock: Moc
 async def test_13_one_ticks_publishes_are_one_write_per_socket(autojump_clock: MockClock) -> None:
     watched = Watched()
     async with served(subscribed("news"), watched) as place:
-        await pairs(place, 3)
+        await place.pairs(3)
         watched.writes.clear()
         for text in ["1", "2", "3"]:
             place.server.publish("news", text)
@@ -765,7 +743,7 @@ async def test_13_one_ticks_publishes_are_one_write_per_socket(autojump_clock: M
 
 async def test_13_hundreds_of_receivers_served_in_turns_keep_their_order(autojump_clock: MockClock) -> None:
     async with served(subscribed("news")) as place, trio.open_nursery() as nursery:
-        sockets = await pairs(place, 600)  # the hub lets others run after 512
+        sockets = await place.pairs(600)  # the hub lets others run after 512
 
         async def publish() -> None:
             for number in range(5):
@@ -883,7 +861,7 @@ async def test_13_any_sequence_of_calls_is_delivered_in_order(
     script: list[tuple[str, int, str, int]], link: Callable[[], Pair], publish_to_self: bool, corked: bool
 ) -> None:
     async with served(WebSocketHandler(publish_to_self=publish_to_self), link) as place:
-        room = Room(place.server, await pairs(place, 3), publish_to_self=publish_to_self)
+        room = Room(place.server, await place.pairs(3), publish_to_self=publish_to_self)
         for number, (kind, index, topic, size) in enumerate(script):
             if kind == "tick":
                 await settled()
@@ -951,7 +929,7 @@ async def test_12_whatever_is_dropped_for_slow_readers_is_counted_and_the_rest_a
     script: list[tuple[str, int, str, int]], link: Callable[[], Pair]
 ) -> None:
     async with served(WebSocketHandler(backpressure_limit=LIMIT), link) as place:
-        members = [Slow(*pair) for pair in await pairs(place, 3)]
+        members = [Slow(*pair) for pair in await place.pairs(3)]
         for number, (kind, index, topic, size) in enumerate(script):
             member = members[index]
             data = b"%d-" % number + b"x" * size
@@ -1001,7 +979,7 @@ async def test_14_the_count_of_an_unknown_topic_is_zero(autojump_clock: MockCloc
 async def test_14_counts_follow_the_subscriptions(autojump_clock: MockClock) -> None:
     async with served(subscribed("news")) as place:
         server = place.server
-        (one, _), (two, _), (three, _) = await pairs(place, 3)
+        (one, _), (two, _), (three, _) = await place.pairs(3)
         two.subscribe("weather")
         assert (server.subscriber_count("news"), server.subscriber_count("weather")) == (3, 1)
         assert server.subscribers("news") == (one, two, three)
@@ -1014,7 +992,7 @@ async def test_14_counts_follow_the_subscriptions(autojump_clock: MockClock) -> 
 @pytest.mark.parametrize("end", ["close", "terminate", "peer closes", "peer vanishes", "error"])
 async def test_14_closing_sockets_leave_all_topics_by_themselves(autojump_clock: MockClock, end: str) -> None:
     async with served(subscribed("news", "weather")) as place:
-        (ws, peer), (other, other_peer) = await pairs(place, 2)
+        (ws, peer), (other, other_peer) = await place.pairs(2)
         match end:
             case "close":
                 ws.close()
@@ -1040,7 +1018,7 @@ async def test_14_a_slow_socket_that_ends_does_not_count_any_more(
     autojump_clock: MockClock, end: Callable[[Socket], None]
 ) -> None:
     async with served(subscribed("news", backpressure_limit=BIG_FRAME), kernel) as place:
-        (slow, _), (over, _), (_, peer) = await pairs(place, 3)
+        (slow, _), (over, _), (_, peer) = await place.pairs(3)
         slow.send(BIG)
         congest(over, BIG_FRAME + 1)
         assert place.server.publish("news", "1") == 0

@@ -13,7 +13,7 @@ from unittest import mock
 
 import trio
 from hypothesis import given, settings, strategies as st
-from links import Pair, Socket, kernel, memory, served
+from links import Pair, kernel, memory, served
 from trio.testing import MockClock
 
 from trio_bunws import Compressor, ConnectionClosed, PerMessageDeflate, ReadyState, WebSocketHandler, _connection
@@ -22,6 +22,8 @@ from trio_bunws.testing import RawPeer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from playground import Socket
 
 TEXT, BINARY, PING = 1, 2, 9
 COMPRESSED = 4

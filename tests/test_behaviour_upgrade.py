@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 import trio_websocket
-from playground import playground
+from playground import Socket, playground, settled
 from recorder import Recorder, library_client
 
 from trio_bunws import Limits, Request, Response, Server, WebSocketHandler, open_server
@@ -22,11 +22,7 @@ if TYPE_CHECKING:
 
     from trio.testing import MockClock
 
-    from trio_bunws import ServerWebSocket
 
-    Socket = ServerWebSocket[Any]
-
-settled = trio.testing.wait_all_tasks_blocked
 TEXT, BINARY, CLOSE, PING = 1, 2, 8, 9
 GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from faults import LIMITS, Watch, settled
+from faults import LIMITS, Watch
+from playground import settled
 
 from trio_bunws import open_server
 from trio_bunws.testing import MemoryListener, RawPeer, cut

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from faults import LIMITS, Socket, Watch, settled
+from faults import LIMITS, Watch
+from playground import Socket, settled
 
 from trio_bunws import WebSocketHandler, open_server
 from trio_bunws.testing import RawPeer

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from faults import LIMITS, Watch, settled
+from faults import LIMITS, Watch
+from playground import settled
 
 from trio_bunws import Request, Response, Server, open_server
 from trio_bunws.testing import RawPeer

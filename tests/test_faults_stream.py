@@ -13,7 +13,8 @@ import logging
 
 import pytest
 import trio
-from faults import LIMITS, Watch, settled
+from faults import LIMITS, Watch
+from playground import settled
 from trio.testing import MockClock, memory_stream_pair
 
 from trio_bunws import open_server

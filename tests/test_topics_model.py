@@ -13,7 +13,8 @@ from unittest import mock
 
 import trio
 from hypothesis import event, given, settings, strategies as st
-from links import Pair, Place, Socket, kernel, lockstep, memory, served, settled
+from links import Pair, Place, kernel, lockstep, memory, served
+from playground import Socket, settled
 from scripts import scripts
 
 from trio_bunws import MessageDropped, ReadyState, SendStatus, WebSocketHandler, _hub
