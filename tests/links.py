@@ -26,6 +26,8 @@ Pair: TypeAlias = "tuple[trio.abc.Stream, trio.abc.Stream]"
 
 KERNEL = 16 * 1024
 """Bytes that a kernel link takes at most before it refuses more; in truth 4 to 5 KiB."""
+BATCH = 16 * 1024
+"""Bytes of frames that are written without waiting for more."""
 BIG = b"\x00" * (64 * 1024)
 """More than any link takes at once, but `memory`: sent first, the rest of it is unsent."""
 BIG_FRAME = len(BIG) + 10
