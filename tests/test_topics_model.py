@@ -1,7 +1,7 @@
 """Topics, statuses, corks and drains in any order of calls, against a model that gives every publish out at once.
 
 The model knows BEHAVIOUR.md (0, 2, 3, 7, 8, 10 to 14, 16 and 19) and the public names, nothing of logs, cursors and
-counters. test_behaviour_topics.py has the sentences one by one.
+counters. `test_behaviour_*.py` have the sentences one by one.
 """
 
 from __future__ import annotations
