@@ -143,7 +143,7 @@ def lower_bounds(dependencies: list[str]) -> list[str]:
 
 @nox.session(python=OTHER_PYTHONS)
 def pythons(session: nox.Session) -> None:
-    """Run every test on each other Python that is supported, and here; those that are not are named as skipped."""
+    """Run every test on each other supported Python that is installed; the summary names those that are absent."""
     session.install("-e.", *groups("test"))
     npm_install(session, "tests/interop")
     session.run("pytest", *on_all_cores(session.posargs), *session.posargs)
