@@ -15,7 +15,8 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import trio
-from terminals import PATIENCE, Terminal
+from patience import PATIENCE
+from terminals import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator

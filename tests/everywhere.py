@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 import trio
 import trio.testing
 import trustme
+from patience import PATIENCE, until
 
 from trio_bunws import Server, WebSocketHandler, open_server
 from trio_bunws.testing import MemoryListener, RawPeer
@@ -79,7 +80,7 @@ async def reached(handler: WebSocketHandler[Any], way: Way, **options: Any) -> A
         options["listeners"] = [listener]
     else:
         options |= {"port": 0, "tls": contexts()[0] if way == "tls" else None}
-    with trio.fail_after(120):
+    with trio.fail_after(PATIENCE):
         async with open_server(None, handler, **options) as server:
             place = Reached(server, listener, tls=way == "tls")
             try:
@@ -92,5 +93,4 @@ async def reached(handler: WebSocketHandler[Any], way: Way, **options: Any) -> A
 
 async def closed(record: Recorder, count: int = 1) -> None:
     """Wait until so many close handlers have run."""
-    while len(record.closes) < count:
-        await trio.testing.wait_all_tasks_blocked()
+    await until(lambda: len(record.closes) >= count)

@@ -7,15 +7,19 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import trio
+from patience import until
 from playground import Socket, settled
 
 from trio_bunws import Limits, Request, Response, Server, WebSocketHandler
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from trio_bunws.testing import RawPeer
 
 LIMITS = Limits(close_timeout=0.1)
 """Handlers that wait for ever are cancelled soon."""
@@ -35,6 +39,12 @@ def count_tasks() -> int:
 def count_descriptors() -> int:
     """Return how many files this process has open."""
     return len(os.listdir("/dev/fd"))  # noqa: PTH208 - a list of names is all that is wanted
+
+
+async def send_quietly(peer: RawPeer, data: bytes) -> None:
+    """Send, even if the other end is gone already."""
+    with suppress(trio.BrokenResourceError):
+        await peer.send(data)
 
 
 class Watch:
@@ -100,8 +110,9 @@ class Watch:
     async def gone(self, server: Server[Any]) -> None:
         """Wait until the server has no connection, and see that nothing else is left of them."""
         self.gate.set()
-        while server.statistics().connections or server.pending_websockets or server.pending_requests:
-            await settled()
+        await until(
+            lambda: not (server.statistics().connections or server.pending_websockets or server.pending_requests)
+        )
         await settled()
         assert sorted(id(ws) for ws, _, _ in self.closes) == sorted(map(id, self.sockets))  # once each
         assert server.topics() == ()

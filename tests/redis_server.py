@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from terminals import PATIENCE
+from patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

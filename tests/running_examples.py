@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from interop.chat import PATIENCE, next_line
+from interop.chat import next_line
+from patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import trio
+from patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-PATIENCE = 120.0  # seconds: far more than anything takes, also beside other work; only a failing test waits so long
+__all__ = ["PATIENCE", "Pipe", "Terminal", "pipes", "terminal"]  # who waits for a terminal needs the first, too
+
 SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
 

@@ -13,20 +13,21 @@ import ssl
 import struct
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import trio
 import trio.testing
 import trustme
 from attacks import ANSWER, KIB, QUESTION, under_attack
+from patience import PATIENCE, until
 from playground import settled
 
 from trio_bunws import Limits
 from trio_bunws.testing import RawPeer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import AsyncGenerator, Callable, Generator
 
     from attacks import Connect
     from trio.testing import MockClock
@@ -97,8 +98,7 @@ async def test_of_5000_connections_at_once_the_1000_that_are_allowed_live_and_th
             assert server.port is not None
             # Two places are kept for those who ask meanwhile; their connections end with their answers.
             keepers = [await attack.connect() for _ in range(2)]
-            while server.statistics().connections < 3:
-                await settled()
+            await until(lambda: server.statistics().connections == 3)
             attack.restart()
             socks = [begin(server.port) for _ in range(count)]
             words: list[bytes] = []
@@ -113,16 +113,14 @@ async def test_of_5000_connections_at_once_the_1000_that_are_allowed_live_and_th
             async with trio.open_nursery() as nursery:
                 for sock in socks:
                     nursery.start_soon(watch, sock)
-                while len(words) < count - places:
-                    await settled()
+                await until(lambda: len(words) >= count - places)
                 nursery.cancel_scope.cancel()
             assert len(living) == places
             assert all(got == b"" or got.startswith(b"HTTP/1.1 503 ") for got in words)
             assert server.statistics().connections == places + 3
             for keeper in keepers:
                 await trio.aclose_forcefully(keeper.stream)
-            while server.statistics().connections > places + 1:
-                await settled()
+            await until(lambda: server.statistics().connections == places + 1)
             await attack.others_are_answered()
 
             async def live(sock: socket.socket) -> None:
@@ -135,8 +133,7 @@ async def test_of_5000_connections_at_once_the_1000_that_are_allowed_live_and_th
             async with trio.open_nursery() as nursery:
                 for sock in living:
                     nursery.start_soon(live, sock)
-            while server.statistics().connections > 1:
-                await settled()
+            await until(lambda: server.statistics().connections == 1)
 
 
 async def test_one_address_cannot_take_the_places_of_others() -> None:
@@ -158,15 +155,13 @@ async def test_one_address_cannot_take_the_places_of_others() -> None:
         async with trio.open_nursery() as nursery:
             for sock in socks:
                 nursery.start_soon(watch, sock)
-            while refused < 490:
-                await settled()
+            await until(lambda: refused >= 490)
             assert server.statistics().connections == 11
             await attack.others_are_answered()
             nursery.cancel_scope.cancel()
         for sock in socks:
             sock.close()
-        while server.statistics().connections > 1:
-            await settled()
+        await until(lambda: server.statistics().connections == 1)
         # The places are free again.
         async with await over_tcp()(server)() as peer:
             await peer.upgrade()
@@ -183,8 +178,7 @@ async def test_connections_that_are_reset_at_once_leave_nothing() -> None:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
                 sock.close()
             await attack.others_are_answered()
-        while server.statistics().connections > 1:
-            await settled()
+        await until(lambda: server.statistics().connections == 1)
 
 
 async def test_who_connects_to_tls_and_is_silent_is_dropped(autojump_clock: MockClock) -> None:
@@ -238,21 +232,33 @@ trio.run(main)
 """
 
 
-async def read_away(stream: trio.abc.ReceiveStream) -> None:
-    while await stream.receive_some():
-        pass
-
-
-async def test_when_descriptors_run_out_those_who_are_in_live_and_accepting_resumes_by_itself() -> None:
-    """A server of 64 descriptors, and 100 clients: some wait in the kernel's queue, until others leave."""
+@asynccontextmanager
+async def of_64_descriptors() -> AsyncGenerator[tuple[int, trio.abc.ReceiveStream]]:
+    """Run an echo server that can have 64 files open; yield its port and what it logs. At the end it ends well."""
     process = await trio.lowlevel.open_process(
         [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
-    port = int(await process.stdout.receive_some())
-    peers = [RawPeer(await trio.open_tcp_stream("127.0.0.1", port)) for _ in range(100)]
+    async with process.stdin, process.stdout, process.stderr:
+        try:
+            yield int(await process.stdout.receive_some()), process.stderr
+            await process.stdin.aclose()
+            assert await process.wait() == 0
+        finally:
+            process.kill()
+            with trio.CancelScope(shield=True):  # as short as killing a process is
+                await process.wait()
+
+
+async def read_away(stream: trio.abc.ReceiveStream) -> None:
+    while await stream.receive_some():
+        pass
+
+
+async def test_when_descriptors_run_out_those_who_are_in_live_and_accepting_resumes_by_itself() -> None:
+    """Of 100 clients some wait in the kernel's queue, until others leave."""
     served: list[RawPeer] = []
 
     async def serve(peer: RawPeer) -> None:
@@ -263,29 +269,28 @@ async def test_when_descriptors_run_out_those_who_are_in_live_and_accepting_resu
         await peer.send_text(QUESTION)
         assert await peer.receive_text() == QUESTION
 
-    async with trio.open_nursery() as nursery:
-        for peer in peers:
-            nursery.start_soon(serve, peer)
-        said = b""
-        while b"cannot accept connections" not in said:
-            said += await process.stderr.receive_some()
-        assert b"Too many open files" in said
-        nursery.start_soon(read_away, process.stderr)
-        while len(served) < 30:
-            await settled()
-        full = list(served)
-        for peer in full:
-            await asks(peer)
-        for peer in full[:25]:
-            await trio.aclose_forcefully(peer.stream)
-        while len(served) <= 64:  # more than there ever was room for at a time
-            await settled()
-            await asks(full[-1])
-        for peer in served[25:]:
-            await asks(peer)
-        nursery.cancel_scope.cancel()
-    for peer in peers:
-        await trio.aclose_forcefully(peer.stream)
-    await process.stdin.aclose()
-    async with process.stdout, process.stderr:
-        assert await process.wait() == 0
+    with trio.fail_after(PATIENCE):
+        async with of_64_descriptors() as (port, stderr):
+            peers = [RawPeer(await trio.open_tcp_stream("127.0.0.1", port)) for _ in range(100)]
+            async with trio.open_nursery() as nursery:
+                for peer in peers:
+                    nursery.start_soon(serve, peer)
+                said = b""
+                while b"cannot accept connections" not in said:
+                    said += await stderr.receive_some()
+                assert b"Too many open files" in said
+                nursery.start_soon(read_away, stderr)
+                await until(lambda: len(served) >= 30)
+                full = list(served)
+                for peer in full:
+                    await asks(peer)
+                for peer in full[:25]:
+                    await trio.aclose_forcefully(peer.stream)
+                while len(served) <= 64:  # more than there ever was room for at a time
+                    await settled()
+                    await asks(full[-1])
+                for peer in served[25:]:
+                    await asks(peer)
+                nursery.cancel_scope.cancel()
+            for peer in peers:
+                await trio.aclose_forcefully(peer.stream)

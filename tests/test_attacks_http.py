@@ -15,6 +15,7 @@ import pytest
 import trio
 import trio.testing
 from attacks import KIB, Attack, under_attack
+from patience import PATIENCE, until
 from playground import settled
 
 from trio_bunws import Headers, Limits, Request, Response, Server, WebSocket
@@ -184,12 +185,12 @@ async def test_a_response_that_nobody_reads_is_dropped(body: str, tmp_path: Path
         peers = [await attack.connect() for _ in range(20)]
         for peer in peers:
             await peer.send(HEAD.replace(b"/ ", b"/large ") + b"\r\n")
-        while len(asked) < 20:
-            await settled()
+        await until(lambda: len(asked) == 20)
         await attack.others_are_answered()
-        while attack.server.pending_requests:
-            await settled()
-            await attack.others_are_answered()
+        with trio.fail_after(PATIENCE):
+            while attack.server.pending_requests:
+                await settled()
+                await attack.others_are_answered()
         for peer in peers:
             await trio.aclose_forcefully(peer.stream)
 

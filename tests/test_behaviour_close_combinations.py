@@ -11,6 +11,7 @@ import pytest
 import trio
 import trio.testing
 from everywhere import WAYS, Way, closed, reached
+from patience import until
 from recorder import Recorder
 
 from trio_bunws import ReadyState
@@ -124,8 +125,7 @@ async def test_20_what_follows_in_the_read_in_which_a_handler_ends_the_socket_is
         # An async handler begins after all of the read is decoded: a Close in it would be first.
         await peer.send(A + B + frame(PING, b"unanswered") + B + (b"" if is_async else close_frame(1000)))
         if is_async and end == "close":
-            while not record.messages:
-                await trio.testing.wait_all_tasks_blocked()
+            await until(lambda: record.messages)
             await peer.send(B + close_frame(1000))
         frames = await conversation(peer)
         await closed(record)
@@ -169,8 +169,7 @@ async def test_16_under_backpressure_or_over_the_limit_everything_accepted_comes
         else:
             place.server.stop(True)
             ending = (1001, "Server closed")
-        while ws.ready_state is ReadyState.OPEN:
-            await trio.testing.wait_all_tasks_blocked()
+        await until(lambda: ws.ready_state is not ReadyState.OPEN)
         assert ws.send("too late") == 0
         for want in expected:
             assert await peer.receive() == (*want, True, 0)
@@ -257,8 +256,7 @@ async def test_09_a_socket_ended_within_nested_corks(end: str, way: Way) -> None
         peer = await place.open()
         await peer.send(A)
         if end != "terminate":
-            while not record.calls[1:]:
-                await trio.testing.wait_all_tasks_blocked()
+            await until(lambda: record.calls[1:])
             await peer.send(close_frame(1000))
         frames = await conversation(peer)
         await closed(record)

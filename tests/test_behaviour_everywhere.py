@@ -14,6 +14,7 @@ import pytest
 import trio
 import trio.testing
 from everywhere import WAYS, Way, closed, reached
+from patience import until
 from playground import Socket, settled
 from recorder import HandlerError, Recorder, handler_of
 
@@ -194,8 +195,7 @@ async def test_29_a_close_handler_that_raises_is_logged(
         peer = await place.open()
         await peer.send(close_frame(1000))
         assert await peer.receive_close() == (1000, "")
-        while not record.count:
-            await settled()
+        await until(lambda: record.count)
         other = await place.open()
         await other.send(frame(PING, b"others"))
         assert await other.receive() == (PONG, b"others", True, 0)

@@ -12,6 +12,7 @@ import pytest
 import trio
 import trio.testing
 from everywhere import Way, closed, reached
+from patience import until
 from playground import Socket, settled
 from recorder import Recorder
 
@@ -45,8 +46,7 @@ async def paused(record: Recorder, way: Way, *, is_async: bool) -> AsyncGenerato
         data = b"".join(frame(TEXT, text) for text in (b"a", b"b")) + frame(PING, b"waits")
         await peer.send(peer.request() + data + frame(TEXT, b"ha", fin=False))
         await peer.receive_101()
-        while not record.messages:
-            await settled()
+        await until(lambda: record.messages)
         await peer.send(frame(0, b"lf"))
         await settled()
         assert record.messages == ["a"]
@@ -67,8 +67,7 @@ async def test_28_after_resume_everything_comes_in_order(is_async: bool, way: Wa
         assert not ws.is_paused
         if not is_async:
             assert await peer.receive() == (PONG, b"waits", True, 0)
-        while record.messages != EVERYTHING:
-            await settled()
+        await until(lambda: record.messages == EVERYTHING)
         await peer.send(close_frame(4000))
         assert await peer.receive_close() == (4000, "")
         await closed(record)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import pytest
 from interop.chat import (
     CHAT,
-    PATIENCE,
     ChatServer,
     Client,
     next_line,
@@ -23,6 +22,7 @@ from interop.chat import (
     running_client,
     running_server,
 )
+from patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

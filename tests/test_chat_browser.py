@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pytest
-from interop.chat import PATIENCE, ChatServer, running_server, running_workers
+from interop.chat import ChatServer, running_server, running_workers
+from patience import PATIENCE
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from redis_server import redis_server
 

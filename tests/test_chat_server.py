@@ -11,7 +11,8 @@ from http.client import HTTPConnection
 from typing import TYPE_CHECKING
 
 import pytest
-from interop.chat import PATIENCE, ChatServer, python_client, running_client, running_server
+from interop.chat import ChatServer, python_client, running_client, running_server
+from patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 from commands import PROGRAM, at_terminal, environment, started
-from terminals import PATIENCE
+from patience import PATIENCE
 
 from trio_bunws._cli.command_line import parser
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 from commands import PROGRAM, Process, at_terminal, environment, started
-from terminals import PATIENCE
+from patience import PATIENCE
 
 from trio_bunws import WebSocket
 

@@ -16,6 +16,7 @@ import pytest
 import trio
 from interop.chat import bun_client
 from pages import ROOT, Block, blocks, text_of
+from patience import PATIENCE
 
 from trio_bunws import WebSocket
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-PATIENCE = 60.0
 PAGES = ["howto/from-bun.md", "howto/from-websockets.md", "howto/from-trio-websocket.md", "howto/from-fastapi.md"]
 ADDRESS = re.compile(r"(?:port |127\.0\.0\.1:|localhost:)(\d+)")
 

@@ -13,6 +13,7 @@ import trio
 import trio.testing
 import trustme
 from pages import ask, ran
+from patience import PATIENCE
 
 from trio_bunws import HandshakeError, RemoteProtocolError, Server, WebSocket, open_server
 from trio_bunws.testing import MemoryListener, open_pair
@@ -101,7 +102,7 @@ async def test_a_renewed_certificate_is_used_after_sighup(tmp_path: Path, monkey
     new.cert_pem.write_to_path(str(tmp_path / "new.pem"))
     issue(old)
     ready, free = trio.Event(), list[int]()
-    with ran("howto/tls.md") as page, trio.fail_after(60):
+    with ran("howto/tls.md") as page, trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(served_over_tls, page.names, ready, free)
             await ready.wait()
@@ -125,7 +126,7 @@ async def test_who_has_no_certificate_is_refused_where_one_is_asked_for(tmp_path
     authority.issue_cert("127.0.0.1").configure_cert(server_side)
     stranger, known = (ssl.create_default_context(cafile=str(tmp_path / "authority.pem")) for _ in range(2))
     authority.issue_cert("ada@example.org").configure_cert(known)
-    with ran("howto/tls.md") as page, trio.fail_after(60):
+    with ran("howto/tls.md") as page, trio.fail_after(PATIENCE):
         page.names["ask_for_certificates"](server_side, str(tmp_path / "authority.pem"))
         handler = page.names["WebSocketHandler"](message=page.names["message"])
         async with open_server(None, handler, port=0, tls=server_side) as server:

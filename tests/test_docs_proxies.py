@@ -23,13 +23,13 @@ import pytest
 import trio
 import trustme
 from pages import DOCS, blocks, ran
+from patience import PATIENCE
 
 from trio_bunws import HandshakeError, WebSocket, WebSocketHandler, open_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping
 
-PATIENCE = 120.0  # seconds: far more than anything takes; only a failing test waits so long
 ATTEMPTS = 20
 ORIGIN = {"Origin": "https://chat.example"}
 FOLDERS = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")

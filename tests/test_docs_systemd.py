@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 from pages import DOCS, ROOT, blocks
+from patience import PATIENCE
 
 from trio_bunws import WebSocket
 from trio_bunws._cli.command_line import parser
@@ -21,7 +22,6 @@ from trio_bunws._cli.command_line import parser
 if TYPE_CHECKING:
     from pathlib import Path
 
-PATIENCE = 120.0
 UNITS = ("chat.service", "chat.socket")
 COMMAND = "/srv/chat/.venv/bin/trio-bunws"
 

@@ -12,6 +12,7 @@ import pytest
 import trio
 import trio.testing
 from pages import DOCS, ran
+from patience import PATIENCE
 
 from trio_bunws import (
     Limits,
@@ -156,7 +157,7 @@ async def test_a_timeout_around_a_read_loses_no_message(autojump_clock: MockCloc
 async def test_sigterm_ends_the_server_of_the_page_within_its_grace() -> None:
     ports: list[int] = []
     ready = trio.Event()
-    with ran(CANCELLATION) as page, trio.fail_after(60):
+    with ran(CANCELLATION) as page, trio.fail_after(PATIENCE):
 
         @asynccontextmanager
         async def watched(**options: Any) -> AsyncGenerator[Server]:

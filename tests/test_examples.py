@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from echo import ECHO
-from interop.chat import PATIENCE
 from json_rpc import CALLS_AT_ONCE, JSON_RPC
+from patience import PATIENCE
 from presence import MAX_PEOPLE, PRESENCE, fetch as presence_fetch
 from running_examples import EXAMPLES, running_example
 from ticker import Ticker

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 import trio
 from interop.chat import (
-    PATIENCE,
     bun_client,
     bun_program,
     node_client,
@@ -28,6 +27,7 @@ from interop.chat import (
     uwebsockets_program,
 )
 from interop.wire import Direction, Wire, inflated, relay_to
+from patience import PATIENCE
 from playwright.sync_api import sync_playwright
 
 from trio_bunws import PerMessageDeflate, ServerWebSocket, WebSocket, WebSocketHandler, open_server

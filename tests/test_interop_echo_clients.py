@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from interop.chat import PATIENCE, bun_program, node_program, python_program, running_client
+from interop.chat import bun_program, node_program, python_program, running_client
+from patience import PATIENCE
 from playwright.sync_api import sync_playwright
 
 from trio_bunws import Request, Response, Server, ServerWebSocket, WebSocketHandler, open_server

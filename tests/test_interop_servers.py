@@ -15,7 +15,6 @@ import pytest
 import trio
 import trustme
 from interop.chat import (
-    PATIENCE,
     EchoServer,
     bun_program,
     node_program,
@@ -24,6 +23,7 @@ from interop.chat import (
     running_echo_server,
     uwebsockets_program,
 )
+from patience import PATIENCE
 
 from trio_bunws import CloseEvent, HandshakeError, WebSocket, WebSocketHandler, open_server, reconnecting
 from trio_bunws._close import CloseFrame

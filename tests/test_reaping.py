@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
-from terminals import PATIENCE
+from patience import PATIENCE
 
 from trio_bunws._cli import reaping
 from trio_bunws._cli.reaping import ended_child, is_first, reap_orphans

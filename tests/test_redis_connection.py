@@ -12,7 +12,7 @@ import trio
 import trio.testing
 import trustme
 from redis_server import RedisServer, redis_server, until
-from terminals import PATIENCE
+from patience import PATIENCE
 
 from trio_bunws import BrokerError
 from trio_bunws.brokers._redis_connection import Connection, RefusedError, Turnstile

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from redis_server import RedisServer, redis_server, until
-from terminals import PATIENCE
+from patience import PATIENCE
 
 from trio_bunws import BrokerError
 from trio_bunws.brokers._redis_node import CHANNELS, FLIGHT, Node, flights

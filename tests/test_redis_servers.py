@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from patience import PATIENCE
 from playground import Playground, playground
 from redis_server import RedisServer, redis_server, until
-from terminals import PATIENCE
 
 from trio_bunws import BrokerError, Limits, MessageDropped, MessageSent, WebSocketHandler, serve
 from trio_bunws.brokers import BrokerStatistics, RedisBroker

@@ -14,7 +14,7 @@ import pytest
 import trio
 import trio.testing
 from broker_fakes import FakeBroker
-from terminals import PATIENCE
+from patience import PATIENCE
 
 from trio_bunws import BrokerError
 from trio_bunws._envelope import (

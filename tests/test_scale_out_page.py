@@ -8,6 +8,7 @@ from types import ModuleType
 
 import attrs
 import trio
+from patience import PATIENCE
 from playground import Playground, playground
 from redis_server import redis_server, until
 
@@ -49,7 +50,7 @@ async def test_a_user_with_the_rights_on_the_page_can_do_all_that_is_needed() ->
         async with playground(handler, broker=broker) as place, playground(handler, broker=other) as there:
             peer = await place.open()
             assert await place.server.subscriber_count_everywhere("room") == 1
-            with trio.fail_after(20):
+            with trio.fail_after(PATIENCE):
                 while not await there.server.subscriber_count_everywhere("room"):  # noqa: ASYNC110  # Redis tells nobody
                     await trio.lowlevel.checkpoint()
             there.server.publish("room", "hello")

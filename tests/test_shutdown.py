@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
+from patience import until
 
 from trio_bunws import Limits, Request, Response, Server, ServerWebSocket, WebSocketHandler, open_server, serve
 from trio_bunws.testing import RawPeer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
 
     from trio.testing import MockClock
 
@@ -41,12 +42,6 @@ def files() -> Generator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(ROOM_FOR_FILES, hard)), hard))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-async def until(reached: Callable[[], bool]) -> None:
-    """Let everything else run until something is so; real sockets have no moment at which all is done."""
-    while not reached():  # noqa: ASYNC110 - what the server has counted sets no event
-        await trio.lowlevel.checkpoint()
 
 
 class Crowd:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
-from terminals import PATIENCE
+from patience import PATIENCE
 
 from trio_bunws import Request, Response, Server, ServerWebSocket, WebSocket, WebSocketHandler
 from trio_bunws._cli import worker

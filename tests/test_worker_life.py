@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 from commands import Process, at_terminal, started
-from terminals import PATIENCE
+from patience import PATIENCE
 
 from trio_bunws import ConnectionClosed, HandshakeError, WebSocket
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from terminals import PATIENCE
+from patience import PATIENCE
 
 from trio_bunws._cli import worker_process
 from trio_bunws._cli.place import Place

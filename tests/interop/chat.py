@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 import trio
+from patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Sequence
 
 HERE = Path(__file__).parent
 CHAT = HERE.parents[1] / "examples" / "chat"
-PATIENCE = 120.0  # seconds: far more than anything takes, also beside other work; only a failing test waits so long
 SERVER = [sys.executable, "-W", "error", str(CHAT / "server.py")]
 WORKERS = [sys.executable, "-W", "error", "-m", "trio_bunws", "serve", "server:APP", "--workers", "2"]
 Event: TypeAlias = dict[str, Any]
