@@ -27,8 +27,16 @@ from trio_bunws import Response, WebSocketHandler
 def fetch(request, server):
     return None if server.upgrade(request) else Response("hello")
 
-websocket = WebSocketHandler(message=lambda ws, message: ws.send(message))
+def message(ws, message):
+    ws.send(message)
+    if message == "bye":
+        ws.close()
+
+websocket = WebSocketHandler(message=message)
 """
+UNTIL_BYE = ("--wait", str(PATIENCE))
+"""The server closes then, so that no time decides how much of its echo is seen."""
+AT_ONCE = ("--wait", "0.01")
 
 
 @pytest.fixture(name="folder")
@@ -114,22 +122,23 @@ async def test_a_signal_in_the_middle_of_a_reload_ends_it_in_good_order(folder: 
 
 async def test_pipes_carry_messages_out_and_in(folder: Path) -> None:
     async with echoing(folder) as (_, url):
-        given = b"hello\n/binary 00ff\n"
-        assert await run(folder, "connect", url, "--wait", "0.5", given=given) == (
+        given = b"hello\n/binary 00ff\nbye\n"
+        assert await run(folder, "connect", url, *UNTIL_BYE, given=given) == (
             0,
-            "hello\n00ff\n",
+            "hello\n00ff\nbye\n",
             f"Connected to {url}\nConnection closed: 1000\n",
         )
 
 
 async def test_files_and_nothing_at_all_are_input_too(folder: Path) -> None:
     lines = folder / "lines"
-    lines.write_text("from a file\n")
+    lines.write_text("from a file\nbye\n")
+    given = (f"< {lines}", UNTIL_BYE, "from a file\nbye\n"), ("< /dev/null", AT_ONCE, ""), ("<&-", AT_ONCE, "")
     async with echoing(folder) as (_, url):
-        for redirection, output in ((f"< {lines}", "from a file\n"), ("< /dev/null", ""), ("<&-", "")):
+        for redirection, wait, output in given:
             command = f'exec "$0" "$@" {redirection} > out'
             done = await trio.run_process(
-                ["sh", "-c", command, *PROGRAM, "connect", url, "--wait", "0.5"],
+                ["sh", "-c", command, *PROGRAM, "connect", url, *wait],
                 cwd=folder,
                 env=environment(),
                 stdin=None,

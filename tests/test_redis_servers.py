@@ -134,7 +134,7 @@ async def test_a_restart_during_a_burst_loses_some_doubles_none_and_keeps_the_or
 async def test_a_redis_that_hangs_holds_up_nobody_and_what_waited_is_lost() -> None:
     with redis_server() as redis:
         async with AsyncExitStack() as stack:
-            one = await start(stack, redis, timeout=0.5)
+            one = await start(stack, redis, timeout=2)  # seconds, of a real clock: a slow Redis is not to look dead
             here = await one.open()
             redis.pause()
             for number in range(50):
@@ -205,7 +205,7 @@ async def test_over_a_slow_link_what_does_not_fit_is_lost_and_counted_and_the_re
                 for _ in range(10):
                     slow.server.publish("room", f"{sent:01000}")
                     sent += 1
-                await trio.sleep(0.005)
+                await trio.lowlevel.checkpoint()  # a pass of the scheduler: far too little time for the link
             await until(lambda: of(slow).published + of(slow).lost == sent)
             await until(lambda: of(two).received == of(slow).published)
             got = [int(text) for text in await receive(there, of(slow).published)]
