@@ -18,11 +18,11 @@ class Certified(NamedTuple):
     client: ssl.SSLContext
 
 
-def certified(name: str) -> Certified:
-    """Make a certificate for a host's name or address, and who believes it."""
+def certified(*names: str) -> Certified:
+    """Make a certificate for these names or addresses of a host, and who believes it."""
     authority = trustme.CA()
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert(name).configure_cert(server)
+    authority.issue_cert(*names).configure_cert(server)
     client = ssl.create_default_context()
     authority.configure_trust(client)
     return Certified(server, client)

@@ -6,14 +6,13 @@ so nothing here waits for a time.
 
 from __future__ import annotations
 
-import ssl
 from contextlib import asynccontextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import trio
 import trio.testing
-import trustme
+from certificates import certified
 from patience import PATIENCE, until
 
 from trio_bunws import Server, WebSocketHandler, open_server
@@ -30,14 +29,9 @@ WAYS: Final[tuple[Way, ...]] = ("memory", "lockstep", "tcp", "tls")
 
 
 @cache
-def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Return a server's context for localhost, and a client's that trusts it."""
-    authority = trustme.CA()
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(server)
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
-    return server, client
+def contexts() -> Contexts:
+    """Return contexts for localhost, the same for every test."""
+    return certified("localhost")
 
 
 class Reached:
@@ -57,7 +51,7 @@ class Reached:
             assert self.server.port is not None
             stream = await trio.open_tcp_stream("127.0.0.1", self.server.port)
         if self._tls:
-            secured = trio.SSLStream(stream, contexts()[1], server_hostname="localhost", https_compatible=True)
+            secured = trio.SSLStream(stream, contexts().client, server_hostname="localhost", https_compatible=True)
             await secured.do_handshake()
             stream = secured
         self.peers.append(RawPeer(stream))
@@ -79,7 +73,7 @@ async def reached(handler: WebSocketHandler[Any], way: Way, **options: Any) -> A
         listener = MemoryListener(pair)
         options["listeners"] = [listener]
     else:
-        options |= {"port": 0, "tls": contexts()[0] if way == "tls" else None}
+        options |= {"port": 0, "tls": contexts().server if way == "tls" else None}
     with trio.fail_after(PATIENCE):
         async with open_server(None, handler, **options) as server:
             place = Reached(server, listener, tls=way == "tls")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import resource
 import socket
-import ssl
 import struct
 import subprocess
 import sys
@@ -18,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 import trio.testing
-import trustme
 from attacks import ANSWER, KIB, QUESTION, under_attack
+from certificates import certified
 from patience import PATIENCE, until
 from playground import settled
 
@@ -182,19 +181,17 @@ async def test_connections_that_are_reset_at_once_leave_nothing() -> None:
 
 
 async def test_who_connects_to_tls_and_is_silent_is_dropped(autojump_clock: MockClock) -> None:
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
+    contexts = certified("localhost")
     raw: list[trio.abc.Stream] = []
 
     def link() -> tuple[trio.abc.Stream, trio.abc.Stream]:
         ours, theirs = trio.testing.memory_stream_pair()
         raw.append(ours)
-        return trio.SSLStream(ours, client, server_hostname="localhost", https_compatible=True), theirs
+        return trio.SSLStream(ours, contexts.client, server_hostname="localhost", https_compatible=True), theirs
 
-    async with under_attack("TLS, silent, 100 peers", tls=context, link=link, at_most=100 * 256 * KIB) as attack:
+    async with under_attack(
+        "TLS, silent, 100 peers", tls=contexts.server, link=link, at_most=100 * 256 * KIB
+    ) as attack:
         began = trio.current_time()
         raw.clear()
         for _ in range(100):

@@ -6,15 +6,14 @@ A scripted conversation of several clients (handshake, messages, publishes, ping
 
 from __future__ import annotations
 
-import ssl
 from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-import trustme
 from cancelling import Steps, cancel_at_every_step
+from certificates import certified
 from faults import count_descriptors
 from links import kernel, lockstep, memory
 
@@ -210,6 +209,16 @@ class Client:
         return self.frames[-1].close if self.frames and self.frames[-1].opcode == CLOSE else None
 
 
+def nothing_is_left(application: Application, servers: list[Server[Any]], clients: list[Client]) -> None:
+    """Check what must hold after the end of servers: all was closed, and no frame was cut off."""
+    for server in servers:
+        application.check(server)
+        assert server.statistics().connections == 0
+    for client in clients:
+        client.check()
+        assert client.rest == b""
+
+
 async def talk(listener: MemoryListener, clients: list[Client]) -> None:
     """Have a conversation, if the server still listens."""
     try:
@@ -238,12 +247,7 @@ def test_30_serve_cancelled_at_any_step_closes_every_socket_in_order(kind: str, 
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(served, nursery)
-        for server in servers:
-            application.check(server)
-            assert server.statistics().connections == 0
-        for client in clients:
-            client.check()
-            assert client.rest == b""
+        nothing_is_left(application, servers, clients)
         told = [client.told for client in clients if client.upgraded]
         assert set(told) <= {(1000, "done"), (1001, "Server closed")}
         assert len(told) == len(application.opened)
@@ -284,11 +288,7 @@ def test_20_a_connection_cancelled_at_any_step_ends_whole_and_nobody_else_notice
 
 
 def test_30_over_tls_serve_cancelled_at_any_step_closes_every_socket_in_order() -> None:
-    authority = trustme.CA()
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(tls)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
+    tls = certified("localhost")
 
     async def story(steps: Steps) -> None:
         application = Application()
@@ -301,7 +301,7 @@ def test_30_over_tls_serve_cancelled_at_any_step_closes_every_socket_in_order() 
                 stream = await listener.connect()
             except trio.BrokenResourceError:
                 return
-            secured = trio.SSLStream(stream, trusting, server_hostname="localhost", https_compatible=True)
+            secured = trio.SSLStream(stream, tls.client, server_hostname="localhost", https_compatible=True)
             try:
                 await secured.do_handshake()
             except trio.BrokenResourceError:
@@ -312,19 +312,16 @@ def test_30_over_tls_serve_cancelled_at_any_step_closes_every_socket_in_order() 
 
         async def served(conversations: trio.Nursery) -> None:
             with steps.begin():
-                async with open_server(None, application.handler("async"), listeners=[listener], tls=tls) as server:
+                async with open_server(
+                    None, application.handler("async"), listeners=[listener], tls=tls.server
+                ) as server:
                     servers.append(server)
                     conversations.start_soon(secure)
                     await trio.sleep(30)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(served, nursery)
-        for server in servers:
-            application.check(server)
-            assert server.statistics().connections == 0
-        for client in clients:
-            client.check()
-            assert client.rest == b""
-            assert (client.told is not None) == client.upgraded
+        nothing_is_left(application, servers, clients)
+        assert all((client.told is not None) == client.upgraded for client in clients)
 
     assert cancel_at_every_step(story) > 30

@@ -7,13 +7,12 @@ A test's name begins with the number of its sentence. The peer is a client that 
 
 from __future__ import annotations
 
-import ssl
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 import trio.testing
-import trustme
+from certificates import certified
 from closes import INVALID_CODES, open_over_tcp
 from playground import Socket, playground, settled, texts
 from recorder import Recorder
@@ -187,16 +186,12 @@ async def test_18_through_the_kernel_the_close_arrives_though_more_input_was_unr
 
 async def test_18_also_through_tls() -> None:
     record = Recorder()
-    authority = trustme.CA()
-    server_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost").configure_cert(server_context)
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
+    tls = certified("localhost")
     handler = record.handler(max_payload_length=1000)
-    async with open_server(None, handler, port=0, tls=server_context) as server:
+    async with open_server(None, handler, port=0, tls=tls.server) as server:
         assert server.port is not None
         tcp = await trio.open_tcp_stream("127.0.0.1", server.port)
-        stream = trio.SSLStream(tcp, context, server_hostname="localhost", https_compatible=True)
+        stream = trio.SSLStream(tcp, tls.client, server_hostname="localhost", https_compatible=True)
         async with RawPeer(stream) as peer:
             await peer.upgrade()
             await peer.send(RawPeer.frame(BINARY, b"x" * 300_000))

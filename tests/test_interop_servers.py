@@ -6,14 +6,13 @@ does what CONNECT tells it to. Compression is the business of `test_interop_defl
 
 from __future__ import annotations
 
-import ssl
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
-import trustme
+from certificates import certified
 from interop.chat import (
     EchoServer,
     bun_program,
@@ -187,19 +186,15 @@ async def test_a_proxy_leads_to_a_server(server: EchoServer) -> None:
 
 
 async def test_tls_goes_through_a_proxy_which_sees_nothing_of_it() -> None:
-    authority = trustme.CA()
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost").configure_cert(context)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
+    contexts = certified("localhost")
     handler: WebSocketHandler[None] = WebSocketHandler(message=lambda ws, message: ws.send(message))
     with trio.fail_after(PATIENCE):
         async with (
-            open_server(None, handler, hostname="localhost", port=0, tls=context) as ours,
+            open_server(None, handler, hostname="localhost", port=0, tls=contexts.server) as ours,
             running_proxy() as proxy,
         ):
             url = f"wss://localhost:{ours.port}/secret"
-            async with WebSocket(url, proxy=f"http://me:pw@127.0.0.1:{proxy.port}", tls=trusting) as ws:
+            async with WebSocket(url, proxy=f"http://me:pw@127.0.0.1:{proxy.port}", tls=contexts.client) as ws:
                 ws.send("through the gate")
                 assert await ws.receive() == "through the gate"
     assert proxy.heads[0].startswith(b"CONNECT localhost:")

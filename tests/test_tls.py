@@ -12,12 +12,13 @@ import ssl
 import struct
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-import attrs
 import pytest
 import trio
 import trio.testing
 import trio_websocket
-import trustme
+from certificates import certified
+from patience import until
+from playground import Socket, settled
 from websockets.sync.client import connect as connect_websockets
 
 from trio_bunws import (
@@ -41,37 +42,17 @@ if TYPE_CHECKING:
 
     from trio.testing import MockClock
 
-Socket: TypeAlias = "ServerWebSocket[Any]"
 Stream: TypeAlias = "trio.SSLStream[trio.SocketStream]"
 
-settled = trio.testing.wait_all_tasks_blocked
 LOST = (trio.BrokenResourceError, ConnectionError)
 HANDSHAKE_TIMEOUT: Final = 7.0
 KERNEL: Final = 8 * 1024
 """Socket buffers that hold little, so that backpressure comes soon."""
 
 
-@attrs.frozen
-class Contexts:
-    """A server's context for localhost and 127.0.0.1, and a client's that trusts it."""
-
-    server: ssl.SSLContext
-    client: ssl.SSLContext
-
-    @classmethod
-    def make(cls, *names: str) -> Contexts:
-        """Make an authority, and a certificate for these names."""
-        authority = trustme.CA()
-        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert(*names).configure_cert(server)
-        client = ssl.create_default_context()
-        authority.configure_trust(client)
-        return cls(server, client)
-
-
 @pytest.fixture(name="tls", scope="module")
 def make_contexts() -> Contexts:
-    return Contexts.make("localhost", "127.0.0.1")
+    return certified("localhost", "127.0.0.1")
 
 
 @pytest.fixture(autouse=True)
@@ -125,8 +106,7 @@ async def received(stream: trio.abc.ReceiveStream) -> bytes:
 
 async def has_connections(server: Server[Any], count: int) -> None:
     """Wait until the server has so many."""
-    while server.statistics().connections != count:
-        await settled()
+    await until(lambda: server.statistics().connections == count)
 
 
 def echo(ws: Socket, message: str | bytes) -> None:
@@ -217,7 +197,7 @@ async def test_sockets_exchange_and_publish_at_once(tls: Contexts) -> None:
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 async def test_big_messages_both_ways(version: ssl.TLSVersion) -> None:
-    tls = Contexts.make("127.0.0.1")
+    tls = certified("127.0.0.1")
     tls.client.minimum_version = tls.client.maximum_version = version
     binary = bytes(range(251)) * 16_000 + b"the end"  # 251: no piece of it looks like the next
     text = "zażółć 🚀 " * 100_000
@@ -381,7 +361,7 @@ async def test_websockets_is_served(tls: Contexts) -> None:
 
 
 async def test_the_context_s_own_sni_callback_chooses_the_certificate() -> None:
-    one, other = Contexts.make("one.example"), Contexts.make("other.example")
+    one, other = certified("one.example"), certified("other.example")
     asked: list[str | None] = []
 
     def choose(ssl_object: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> int | None:
