@@ -7,17 +7,17 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import trio
 from patience import until
 from playground import Socket, settled
 
-from trio_bunws import Limits, Request, Response, Server, WebSocketHandler
+from trio_bunws import Limits, Request, Response, Server, WebSocketHandler, open_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from trio_bunws.testing import RawPeer
 
@@ -101,6 +101,14 @@ class Watch:
     def ws(self) -> Socket:
         """The socket that was opened last."""
         return self.sockets[-1]
+
+    @asynccontextmanager
+    async def serving(self, **given: Any) -> AsyncGenerator[Server[Any]]:
+        """Serve these handlers over TCP, and remember what there is before the connections that follow."""
+        async with open_server(self.fetch, self.handler(**given), port=0, limits=LIMITS) as server:
+            await settled()
+            self.begin()
+            yield server
 
     def begin(self) -> None:
         """Remember what there is before the connections that follow."""

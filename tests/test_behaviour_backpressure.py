@@ -8,6 +8,7 @@ A test's name begins with the number of its sentence. Nothing here looks behind 
 from __future__ import annotations
 
 import socket
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,9 +28,9 @@ from trio_bunws import (
 from trio_bunws.testing import RawPeer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
-    from links import Pair
+    from links import Pair, Place
     from trio.testing import MockClock
 
 TEXT, BINARY = 1, 2
@@ -170,6 +171,17 @@ class Waiting:
             self.status = await self._ws.send_wait(self._data)
 
 
+@asynccontextmanager
+async def at_its_limit() -> AsyncGenerator[tuple[Place, Socket, RawPeer]]:
+    """Yield a socket with "a" in flight and "12345678" unsent, the ten bytes of its limit; with its server and peer."""
+    async with served(WebSocketHandler(backpressure_limit=10), lockstep) as place:
+        ws, peer = await place.pair()
+        ws.send("a")
+        await settled()
+        ws.send("12345678")
+        yield place, ws, peer
+
+
 async def test_03_send_wait_waits_for_room_instead_of_passing_the_limit(autojump_clock: MockClock) -> None:
     async with served(WebSocketHandler(backpressure_limit=30), lockstep) as place, trio.open_nursery() as nursery:
         ws, peer = await place.pair()
@@ -274,11 +286,7 @@ async def test_03_a_cancelled_send_wait_has_sent_nothing(autojump_clock: MockClo
 async def test_03_a_send_wait_that_is_cancelled_when_room_comes_has_sent_or_was_cancelled(
     autojump_clock: MockClock, first: str
 ) -> None:
-    async with served(WebSocketHandler(backpressure_limit=10), lockstep) as place, trio.open_nursery() as nursery:
-        ws, peer = await place.pair()
-        ws.send("a")
-        await settled()
-        ws.send("12345678")
+    async with at_its_limit() as (_, ws, peer), trio.open_nursery() as nursery:
         waiting = Waiting(ws, "waiting")
         nursery.start_soon(waiting)
         await settled()
@@ -296,11 +304,7 @@ async def test_03_a_send_wait_that_is_cancelled_when_room_comes_has_sent_or_was_
 
 
 async def test_03_send_wait_goes_on_when_a_reload_raises_the_limit(autojump_clock: MockClock) -> None:
-    async with served(WebSocketHandler(backpressure_limit=10), lockstep) as place, trio.open_nursery() as nursery:
-        ws, peer = await place.pair()
-        ws.send("a")
-        await settled()
-        ws.send("12345678")
+    async with at_its_limit() as (place, ws, peer), trio.open_nursery() as nursery:
         waiting = Waiting(ws, "waiting")
         nursery.start_soon(waiting)
         await settled()
@@ -315,11 +319,7 @@ async def test_03_send_wait_goes_on_when_a_reload_raises_the_limit(autojump_cloc
 async def test_03_send_wait_raises_if_the_socket_closes(
     autojump_clock: MockClock, end: Callable[[Socket], None]
 ) -> None:
-    async with served(WebSocketHandler(backpressure_limit=10), lockstep) as place:
-        ws, _ = await place.pair()
-        ws.send("a")
-        await settled()
-        ws.send("12345678")
+    async with at_its_limit() as (_, ws, _peer):
 
         async def wait() -> None:
             with pytest.raises(ConnectionClosed):

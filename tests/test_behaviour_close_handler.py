@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
-from closes import VALID_CODES, open_over_tcp, take_all
+from closes import VALID_CODES, closes_at_the_end, open_over_tcp, take_all
 from playground import Socket, playground, settled, texts
 from recorder import Recorder, library_client
 
@@ -32,9 +32,7 @@ async def test_17_the_close_handler_gets_the_peers_code_and_reason(code: int, au
         peer = await play.open()
         await peer.send_close(code, "because ☃")
         assert await peer.receive_close() == (code, "because ☃")
-        await peer.receive_eof()
-        await settled()
-        assert record.closes == [(code, "because ☃")]
+        assert await closes_at_the_end(peer, record) == [(code, "because ☃")]
 
 
 async def test_17_an_empty_close_is_1005_and_answered_by_an_empty_one(autojump_clock: MockClock) -> None:
@@ -43,9 +41,7 @@ async def test_17_an_empty_close_is_1005_and_answered_by_an_empty_one(autojump_c
         peer = await play.open()
         await peer.send_close()
         assert await peer.receive_exactly(2) == b"\x88\x00"
-        await peer.receive_eof()
-        await settled()
-        assert record.closes == [(1005, "")]
+        assert await closes_at_the_end(peer, record) == [(1005, "")]
 
 
 async def test_17_it_gets_ours_when_we_closed_first(autojump_clock: MockClock) -> None:
@@ -153,9 +149,7 @@ async def test_17_idleness_is_1006_with_a_reason(autojump_clock: MockClock) -> N
     record = Recorder()
     async with playground(record.handler(idle_timeout=20, send_pings=False)) as play:
         peer = await play.open()
-        await peer.receive_eof()
-        await settled()
-        assert record.closes == [(1006, "WebSocket timed out from inactivity")]
+        assert await closes_at_the_end(peer, record) == [(1006, "WebSocket timed out from inactivity")]
 
 
 @pytest.mark.parametrize("end", ["close", "terminate"])
@@ -186,9 +180,7 @@ async def test_17_it_waits_for_the_async_handler_in_progress(autojump_clock: Moc
         peer = await play.open()
         await peer.send(texts("go") + RawPeer.close_frame(4000))
         assert await peer.receive_close() == (4000, "")
-        await peer.receive_eof()
-        await settled()
-        assert record.closes == []
+        assert await closes_at_the_end(peer, record) == []
         go_on.set()
         await settled()
         assert record.calls == [("open",), ("done",), ("close", 4000, "")]

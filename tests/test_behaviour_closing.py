@@ -14,7 +14,7 @@ import pytest
 import trio
 import trio.testing
 import trio_websocket
-from closes import INVALID_CODES, VALID_CODES, open_over_tcp
+from closes import INVALID_CODES, VALID_CODES, closes_at_the_end, open_over_tcp
 from playground import Socket, playground, settled, texts
 from recorder import Recorder, library_client
 
@@ -44,9 +44,7 @@ async def test_16_close_sends_what_was_accepted_then_close_then_the_end(autojump
         assert (await peer.receive()).payload == b"three"
         assert await peer.receive_close() == (4000, "enough")
         await peer.send_close(4000, "enough")
-        await peer.receive_eof()
-        await settled()
-        assert record.closes == [(4000, "enough")]
+        assert await closes_at_the_end(peer, record) == [(4000, "enough")]
 
 
 async def test_16_the_default_is_1000_without_a_reason(autojump_clock: MockClock) -> None:
@@ -56,9 +54,7 @@ async def test_16_the_default_is_1000_without_a_reason(autojump_clock: MockClock
         record.ws.close()
         assert await peer.receive_exactly(4) == b"\x88\x02\x03\xe8"
         await peer.send_close(1000)
-        await peer.receive_eof()
-        await settled()
-        assert record.closes == [(1000, "")]
+        assert await closes_at_the_end(peer, record) == [(1000, "")]
 
 
 async def test_16_publishes_and_sends_of_the_same_tick_leave_before_the_close(autojump_clock: MockClock) -> None:
@@ -124,9 +120,7 @@ async def test_16_under_backpressure_everything_accepted_comes_before_the_close(
             assert (await peer.receive()).payload == payload
         assert await peer.receive_close() == (1000, "done")
         await peer.send_close(1000, "done")
-        await peer.receive_eof()
-        await settled()
-        assert record.closes == [(1000, "done")]
+        assert await closes_at_the_end(peer, record) == [(1000, "done")]
 
 
 async def test_16_over_the_limit_the_close_is_still_sent_after_what_was_accepted(autojump_clock: MockClock) -> None:
@@ -145,9 +139,7 @@ async def test_16_over_the_limit_the_close_is_still_sent_after_what_was_accepted
         assert await peer.receive_text() == "one more than the limit"
         assert await peer.receive_close() == (4001, "over")
         await peer.send_close(4001)
-        await peer.receive_eof()
-        await settled()
-        assert record.closes == [(4001, "over")]
+        assert await closes_at_the_end(peer, record) == [(4001, "over")]
 
 
 async def test_16_through_a_full_kernel_everything_comes_before_the_close() -> None:
@@ -253,9 +245,7 @@ async def test_16_a_long_reason_is_cut_at_a_character(reason: str, sent: str, au
         record.ws.close(1000, reason)
         assert await peer.receive_close() == (1000, sent)
         await peer.send_close(1000, sent)
-        await peer.receive_eof()
-        await settled()
-        assert record.closes == [(1000, sent)]
+        assert await closes_at_the_end(peer, record) == [(1000, sent)]
 
 
 async def test_16_from_close_on_input_is_read_and_discarded_also_when_paused(autojump_clock: MockClock) -> None:

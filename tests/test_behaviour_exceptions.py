@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
+from closes import closes_at_the_end
 from playground import Socket, playground, settled, texts
 from recorder import KINDS, HandlerError, Recorder, provoke
 
@@ -161,9 +162,7 @@ async def test_29_a_session_that_returns_closes_with_1000(autojump_clock: MockCl
         assert await peer.receive_text() == "a"
         assert await peer.receive_close() == (1000, "")
         await peer.send_close(1000)
-        await peer.receive_eof()
-        await settled()
-        assert record.closes == [(1000, "")]
+        assert await closes_at_the_end(peer, record) == [(1000, "")]
 
 
 async def test_29_a_session_whose_peer_vanished_says_nothing_unasked(

@@ -13,7 +13,7 @@ import pytest
 import trio
 import trio.testing
 from certificates import certified
-from closes import INVALID_CODES, open_over_tcp
+from closes import INVALID_CODES, closes_at_the_end, open_over_tcp
 from playground import Socket, playground, settled, texts
 from recorder import Recorder
 
@@ -97,9 +97,7 @@ async def test_18_for_1009_the_declared_length_is_enough(autojump_clock: MockClo
         await peer.send(b"\x82\xff" + (1 << 40).to_bytes(8) + b"mask")
         closed = await peer.receive_close()
         assert closed[0] == 1009
-        await peer.receive_eof()
-        await settled()
-        assert record.closes == [closed]
+        assert await closes_at_the_end(peer, record) == [closed]
 
 
 async def test_18_for_1009_the_total_of_fragments_counts(autojump_clock: MockClock) -> None:
@@ -166,9 +164,7 @@ async def test_18_a_violation_after_our_close_changes_nothing(autojump_clock: Mo
         record.ws.close(4000, "ours")
         await peer.send(RawPeer.frame(3))
         assert await peer.receive_close() == (4000, "ours")
-        await peer.receive_eof()
-        await settled()
-        assert record.closes == [(4000, "ours")]
+        assert await closes_at_the_end(peer, record) == [(4000, "ours")]
         assert trio.current_time() == 0
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
-from closes import open_over_tcp, take_all
+from closes import closes_at_the_end, open_over_tcp, take_all
 from playground import Socket, playground, settled, texts
 from recorder import Recorder
 
@@ -135,9 +135,7 @@ async def test_19_after_close_it_aborts_at_once_and_the_close_is_reported(autoju
         record.ws.close(4000, "ours")
         assert await peer.receive_close() == (4000, "ours")
         record.ws.terminate()
-        await peer.receive_eof()
-        await settled()
-        assert record.closes == [(4000, "ours")]
+        assert await closes_at_the_end(peer, record) == [(4000, "ours")]
         assert trio.current_time() == 0
 
 

@@ -15,7 +15,7 @@ from faults import LIMITS, Watch, send_quietly
 from patience import until
 from playground import Socket, settled
 
-from trio_bunws import WebSocketHandler, open_server
+from trio_bunws import Server, WebSocketHandler, open_server
 from trio_bunws.testing import RawPeer
 
 if TYPE_CHECKING:
@@ -29,10 +29,12 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
 
 
-async def connect(port: int) -> RawPeer:
+async def connect(server: Server[Any]) -> RawPeer:
+    """Connect by TCP, with a receive buffer that is soon full."""
+    assert server.port is not None
     sock = trio.socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    await sock.connect(("127.0.0.1", port))
+    await sock.connect(("127.0.0.1", server.port))
     return RawPeer(trio.SocketStream(sock))
 
 
@@ -90,11 +92,10 @@ CONVERSATION: list[bytes | int] = [
 async def test_a_reset_at_any_step_of_a_conversation_leaves_nothing(settle: bool) -> None:
     watch = Watch()
     async with open_server(watch.fetch, watch.handler(), port=0, limits=LIMITS) as server:
-        assert server.port is not None
         for stop in range(len(CONVERSATION) + 1):
             await settled()
             watch.begin()
-            peer = await connect(server.port)
+            peer = await connect(server)
             for step in CONVERSATION[:stop]:
                 if isinstance(step, bytes):
                     await peer.send(step)
@@ -207,11 +208,8 @@ async def test_a_reset_in_any_state_leaves_nothing(
     bring: Bring, given: dict[str, Any], code: int, settle: bool
 ) -> None:
     watch = Watch()
-    async with open_server(watch.fetch, watch.handler(**given), port=0, limits=LIMITS) as server:
-        assert server.port is not None
-        await settled()
-        watch.begin()
-        peer = await connect(server.port)
+    async with watch.serving(**given) as server:
+        peer = await connect(server)
         await peer.upgrade()
         await settled()
         await bring(peer, watch)
@@ -230,10 +228,9 @@ async def test_a_reset_while_a_response_is_made_or_sent_leaves_nothing(path: str
     watch = Watch()
     handler: WebSocketHandler[Any] = watch.handler()
     async with open_server(watch.fetch, handler, port=0, limits=LIMITS, idle_timeout=0.3) as server:
-        assert server.port is not None
         await settled()
         watch.begin()
-        peer = await connect(server.port)
+        peer = await connect(server)
         await peer.send(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode())
         await settled()
         assert server.pending_requests == 1
@@ -244,13 +241,10 @@ async def test_a_reset_while_a_response_is_made_or_sent_leaves_nothing(path: str
 async def test_a_reset_costs_the_other_subscribers_nothing() -> None:
     """Of a hundred in one topic fifty reset while it is published to; the rest gets every message."""
     watch = Watch()
-    async with open_server(watch.fetch, watch.handler(), port=0, limits=LIMITS) as server:
-        assert server.port is not None
-        await settled()
-        watch.begin()
+    async with watch.serving() as server:
         peers = []
         for _ in range(100):
-            peers.append(await connect(server.port))
+            peers.append(await connect(server))
             await peers[-1].upgrade()
         for index, peer in enumerate(peers[:50]):
             server.publish("one", str(index))

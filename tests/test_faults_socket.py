@@ -99,9 +99,7 @@ async def test_an_error_of_a_websocket_s_socket_is_a_lost_connection(method: str
 async def test_an_error_under_unsent_bytes_frees_them(number: int) -> None:
     """The writer meets it, as the kernel takes bytes again."""
     watch = Watch()
-    async with open_server(watch.fetch, watch.handler(), port=0, limits=LIMITS) as server:
-        await settled()
-        watch.begin()
+    async with watch.serving() as server:
         peer = await connect(server)
         await peer.upgrade()
         await settled()
@@ -120,9 +118,7 @@ async def test_an_error_under_unsent_bytes_frees_them(number: int) -> None:
 @pytest.mark.parametrize("number", ERRORS, ids=errno.errorcode.get)
 async def test_an_error_of_a_send_to_one_subscriber_costs_the_others_nothing(number: int) -> None:
     watch = Watch()
-    async with open_server(watch.fetch, watch.handler(), port=0, limits=LIMITS) as server:
-        await settled()
-        watch.begin()
+    async with watch.serving() as server:
         broken = await connect(server)
         await broken.upgrade()
         await settled()
@@ -168,9 +164,7 @@ async def test_an_error_before_there_is_a_websocket_leaves_nothing(
 @pytest.mark.parametrize("method", ["setsockopt", "shutdown"])
 async def test_a_socket_that_refuses_everything_else_is_closed_all_the_same(method: str) -> None:
     watch = Watch()
-    async with open_server(watch.fetch, watch.handler(), port=0, limits=LIMITS) as server:
-        await settled()
-        watch.begin()
+    async with watch.serving() as server:
         peer = await connect(server)
         await peer.upgrade()
         await settled()
