@@ -10,9 +10,9 @@ import urllib.request
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
+from chromium import DESKTOP, OUTPUT, PHONE, chromium
 from playwright.sync_api import Browser, Page, expect
 from running_examples import running_example
-from test_chat_browser import DESKTOP, OUTPUT, PHONE, chromium
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import trio
+from chromium import need_chromium, running_chromium
 from interop.chat import (
     bun_client,
     bun_program,
@@ -28,14 +28,12 @@ from interop.chat import (
 )
 from interop.wire import Direction, Wire, inflated, relay_to
 from patience import PATIENCE
-from playwright.sync_api import sync_playwright
 
 from trio_bunws import PerMessageDeflate, ServerWebSocket, WebSocket, WebSocketHandler, open_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
 LINE = "Zażółć gęślą jaźń 👩🏽‍🚀 " + random.Random(7692).randbytes(600).hex()
 """Long enough for `ws`, which leaves less than 1 KiB as it is, and hard to compress, unless one has seen it before."""
 LINES = [LINE, LINE, "x" * 2000, LINE]
@@ -170,18 +168,14 @@ PAGE = """
 
 def browse(urls: list[str]) -> list[tuple[str, list[str], int]]:
     """Send the lines from a page to each of these, and return its extensions, what it heard, and the close code."""
-    flags = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+    with running_chromium() as browser:
         page = browser.new_page()
         told = [page.evaluate(PAGE, [url, LINES]) for url in urls]
-        browser.close()
     return [(extensions, heard, code) for extensions, heard, code in told]
 
 
 async def test_chromium_and_our_server_compress_what_they_send() -> None:
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium")
+    need_chromium()
     wires: list[Wire] = []
     async with AsyncExitStack() as stack:
         for ours, _ in BY_DEFAULT:

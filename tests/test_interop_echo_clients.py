@@ -6,16 +6,15 @@ browsers cannot send. What the chat's clients show is in `test_interop_clients.p
 
 from __future__ import annotations
 
-import shutil
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from chromium import need_chromium, running_chromium
 from interop.chat import bun_program, node_program, python_program, running_client
 from patience import PATIENCE
-from playwright.sync_api import sync_playwright
 
 from trio_bunws import Request, Response, Server, ServerWebSocket, WebSocketHandler, open_server
 from trio_bunws._close import CloseFrame
@@ -23,7 +22,6 @@ from trio_bunws._close import CloseFrame
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
 
-CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
 LONGEST = 16 * 1024 * 1024  # bytes: the longest message that our server takes by itself
 PROGRAMS: Mapping[str, Callable[[], list[str]]] = {
     "websockets": partial(python_program, "websockets_echo", "client"),
@@ -47,11 +45,8 @@ PAGE = """
 
 def browse(url: str) -> tuple[str, int, str]:
     """Let a page converse, and return the subprotocol that it saw, and code and reason of the close."""
-    flags = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+    with running_chromium() as browser:
         protocol, code, reason = browser.new_page().evaluate(PAGE, url)
-        browser.close()
     return protocol, code, reason
 
 
@@ -106,8 +101,7 @@ def client_command(request: pytest.FixtureRequest) -> list[str] | None:
     """Return a client program's command, or None for Chromium, or skip the test."""
     if request.param != "chromium":
         return PROGRAMS[request.param]()
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium")
+    need_chromium()
     return None
 
 
