@@ -9,7 +9,7 @@ from __future__ import annotations
 import ssl
 import sys
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import trio
 
@@ -24,6 +24,9 @@ from trio_bunws import (
     serve,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 def fetch(request: Request, server: Server[str]) -> Response | None:
     if server.upgrade(request, data=request.query.get("name", "guest")):
@@ -31,7 +34,8 @@ def fetch(request: Request, server: Server[str]) -> Response | None:
     return Response("WebSockets only", status=400)
 
 
-def chat(clients: int) -> WebSocketHandler[str]:
+def entering(clients: int) -> Callable[[ServerWebSocket[str]], None]:
+    """Return an `open` handler that tells the room when so many are in it."""
     missing = clients
 
     def opened(ws: ServerWebSocket[str]) -> None:
@@ -41,11 +45,15 @@ def chat(clients: int) -> WebSocketHandler[str]:
         if missing == 0:
             ws.publish_text("room", "ready")
 
+    return opened
+
+
+def chat(clients: int) -> WebSocketHandler[str]:
     def message(ws: ServerWebSocket[str], text: str) -> None:
         if ws.publish_text("room", f"{ws.data}: {text}") == 0:
             raise RuntimeError("a message was dropped")
 
-    return WebSocketHandler(open=opened, text=message, publish_to_self=True)
+    return WebSocketHandler(open=entering(clients), text=message, publish_to_self=True)
 
 
 def echo() -> WebSocketHandler[str]:
@@ -56,21 +64,12 @@ def echo() -> WebSocketHandler[str]:
 
 
 def fanout(clients: int, compressor: Compressor) -> WebSocketHandler[str]:
-    missing = clients
-
-    def opened(ws: ServerWebSocket[str]) -> None:
-        nonlocal missing
-        ws.subscribe("room")
-        missing -= 1
-        if missing == 0:
-            ws.publish_text("room", "ready")
-
     def message(ws: ServerWebSocket[str], text: str) -> None:
         if ws.publish_text("room", text, compress=True) == 0:
             raise RuntimeError("a message was dropped")
 
     deflate = PerMessageDeflate(compress=compressor, decompress=compressor)
-    return WebSocketHandler(open=opened, text=message, publish_to_self=True, per_message_deflate=deflate)
+    return WebSocketHandler(open=entering(clients), text=message, publish_to_self=True, per_message_deflate=deflate)
 
 
 def handler() -> WebSocketHandler[str]:
