@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from interop.chat import next_line
+from interop.programs import next_line
 from patience import PATIENCE
 
 if TYPE_CHECKING:

@@ -13,15 +13,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from interop.chat import (
-    CHAT,
-    ChatServer,
-    Client,
-    next_line,
-    python_client,
-    running_client,
-    running_server,
-)
+from interop.chat import CHAT, ChatServer, Client, running_client, running_server
+from interop.programs import next_line, python_client
 from patience import PATIENCE
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from http.client import HTTPConnection
 from typing import TYPE_CHECKING
 
 import pytest
-from interop.chat import ChatServer, python_client, running_client, running_server
+from interop.chat import ChatServer, running_client, running_server
+from interop.programs import python_client
 from patience import PATIENCE
 
 if TYPE_CHECKING:

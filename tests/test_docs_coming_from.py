@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from interop.chat import bun_client
+from interop.programs import bun_client
 from pages import ROOT, Block, blocks, text_of
 from patience import PATIENCE
 

@@ -10,7 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from interop.chat import ChatServer, bun_client, node_client, python_client, running_client, running_server
+from interop.chat import ChatServer, running_client, running_server
+from interop.programs import bun_client, node_client, python_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

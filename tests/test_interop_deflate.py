@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 import trio
 from chromium import need_chromium, running_chromium
-from interop.chat import (
+from interop.chat import running_client
+from interop.programs import (
     bun_client,
     bun_program,
     node_client,
     node_program,
     python_client,
     python_program,
-    running_client,
     running_echo,
     uwebsockets_program,
 )

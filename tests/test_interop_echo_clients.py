@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 from chromium import need_chromium, running_chromium
-from interop.chat import bun_program, node_program, python_program, running_client
+from interop.chat import running_client
+from interop.programs import bun_program, node_program, python_program
 from patience import PATIENCE
 
 from trio_bunws import Request, Response, Server, ServerWebSocket, WebSocketHandler, open_server

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 from certificates import certified
-from interop.chat import (
+from interop.programs import (
     EchoServer,
     bun_program,
     node_program,

@@ -1,7 +1,7 @@
 """The chat of examples/chat/ as a process of its own, and client programs in conversation with it.
 
 What a test needs to say "Ada joins, and Grace hears of it" is here; what is said is in the tests. Every wait has a
-deadline, and none is a fixed sleep.
+deadline, and none is a fixed sleep. How the programs are started is in `programs.py`.
 """
 
 from __future__ import annotations
@@ -9,26 +9,23 @@ from __future__ import annotations
 import json
 import os
 import re
-import select
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from contextlib import asynccontextmanager, contextmanager
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import pytest
 import trio
 from patience import PATIENCE
+
+from interop.programs import next_line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Sequence
 
-HERE = Path(__file__).parent
-CHAT = HERE.parents[1] / "examples" / "chat"
+CHAT = Path(__file__).parents[2] / "examples" / "chat"
 SERVER = [sys.executable, "-W", "error", str(CHAT / "server.py")]
 WORKERS = [sys.executable, "-W", "error", "-m", "trio_bunws", "serve", "server:APP", "--workers", "2"]
 Event: TypeAlias = dict[str, Any]
@@ -142,16 +139,6 @@ def running_workers(broker: str) -> Generator[ChatServer]:
         server.discard()
 
 
-def next_line(process: subprocess.Popen[str]) -> str:
-    """Wait for the next line that a process writes, and return it; "" if it ends or takes too long.
-
-    It must not have written more lines than are asked for: those would be waited for in vain.
-    """
-    assert process.stdout is not None
-    ready, _, _ = select.select([process.stdout], [], [], PATIENCE)
-    return process.stdout.readline() if ready else ""
-
-
 class Client:
     """A client program in conversation with a server."""
 
@@ -254,83 +241,3 @@ async def running_client(command: Sequence[str], url: str, *compression: str) ->
             process.kill()
             with trio.CancelScope(shield=True):  # as short as killing a process is
                 await process.wait()
-
-
-class EchoServer:
-    """A running server program; see `running_echo_server`."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-        self.port = int(next_line(process))
-        self.url = f"ws://127.0.0.1:{self.port}/"
-
-    async def told(self) -> tuple[int, str]:
-        """Return code and reason of the connection that has ended, as the program saw them."""
-        code, reason = json.loads(await trio.to_thread.run_sync(next_line, self._process))
-        return code, reason
-
-
-@contextmanager
-def running_echo_server(command: Sequence[str], *compression: str) -> Generator[EchoServer]:
-    """Run a server program in the block."""
-    with subprocess.Popen([*command, *compression], stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield EchoServer(process)
-        finally:
-            process.kill()
-
-
-@contextmanager
-def running_echo(command: Sequence[str], *compression: str) -> Generator[int]:
-    """Run a server program in the block, and give its port."""
-    with running_echo_server(command, *compression) as server:
-        yield server.port
-
-
-def python_client(name: str) -> list[str]:
-    """Return the command of a client program in Python."""
-    return python_program(f"{name}_client")
-
-
-def node_client(name: str) -> list[str]:
-    """Return the command of a client program for Node, or skip the test."""
-    return node_program(name, "client")
-
-
-def bun_client() -> list[str]:
-    """Return the command of the client program for Bun, or skip the test."""
-    return bun_program("client")
-
-
-def python_program(name: str, *arguments: str) -> list[str]:
-    """Return the command of a program in Python."""
-    return [sys.executable, str(HERE / f"{name}.py"), *arguments]
-
-
-def uwebsockets_program() -> list[str]:
-    """Return the command of the server program on uWebSockets, or skip the test."""
-    if complaint := _complaint_of_socketify():
-        pytest.skip(f"needs socketify, and libuv, which it does not bring: {complaint}")
-    return python_program("uwebsockets_server")
-
-
-@cache
-def _complaint_of_socketify() -> str:
-    tried = subprocess.run([sys.executable, "-c", "import socketify"], capture_output=True, text=True, check=False)
-    return tried.stderr.strip().rpartition("\n")[2] if tried.returncode else ""
-
-
-def node_program(name: str, role: str) -> list[str]:
-    """Return the command of a package's program for Node, or skip the test."""
-    node = shutil.which("node")
-    if node is None or not (HERE / "node_modules" / name).is_dir():
-        pytest.skip(f"needs Node, and `npm install` in tests/interop for {name}")
-    return [node, str(HERE / f"{name}_{role}.mjs")]
-
-
-def bun_program(role: str) -> list[str]:
-    """Return the command of a program for Bun, or skip the test."""
-    bun = HERE / "node_modules" / "bun" / "bin" / "bun.exe"  # its name on every system
-    if not bun.is_file():
-        pytest.skip("needs Bun: `npm install` in tests/interop")
-    return [str(bun), str(HERE / f"bun_{role}.mjs")]
