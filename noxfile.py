@@ -85,7 +85,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def compliance(session: nox.Session) -> None:
-    """Run Autobahn's suite against our server and client, if it is here; arguments name runs (compliance/)."""
+    """Run Autobahn's suite against our server and client, if it is here; arguments name runs of tests/compliance/."""
     suite = autobahn(session)
     session.install("-e.")
     output = Path(session.create_tmp()).resolve()
@@ -267,13 +267,6 @@ def chat(session: nox.Session) -> None:
     session.run("python", "examples/chat/server.py", *session.posargs)
 
 
-def prepare_benchmarks(session: nox.Session) -> None:
-    """Install the project and the servers that it is compared with."""
-    session.install("-e.", "-r", "benchmarks/peers/requirements.txt")
-    if not os.environ.get("BENCH_NODE_MODULES"):
-        npm_install(session, "benchmarks/peers")
-
-
 @nox.session
 def fuzz(session: nox.Session) -> None:
     """Look for bytes that break what reads them (atheris), ten minutes for each target; an argument is the seconds."""
@@ -317,3 +310,10 @@ def bench_observability(session: nox.Session) -> None:
     """Show what metrics and traces cost, and that they cost nothing where they are not used; two minutes."""
     session.install("-e.", *groups("test"))
     session.run("python", "benchmarks/observability.py", *session.posargs)
+
+
+def prepare_benchmarks(session: nox.Session) -> None:
+    """Install the project and the servers that it is compared with."""
+    session.install("-e.", "-r", "benchmarks/peers/requirements.txt")
+    if not os.environ.get("BENCH_NODE_MODULES"):
+        npm_install(session, "benchmarks/peers")

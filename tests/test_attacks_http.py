@@ -236,6 +236,7 @@ async def test_empty_lines_without_end_are_not_kept(autojump_clock: MockClock) -
     """They are allowed before a request, and nothing of it: so its time is up as any other's."""
     async with under_attack("endless empty lines", at_most=128 * KIB) as attack:
         peer = await attack.connect()
+        began = trio.current_time()
         lost = False
         while not lost:
             await trio.sleep(1)
@@ -243,6 +244,7 @@ async def test_empty_lines_without_end_are_not_kept(autojump_clock: MockClock) -
                 await peer.send(b"\r\n" * 2048)
             except trio.BrokenResourceError:
                 lost = True
+        assert trio.current_time() - began <= Limits().header_timeout + 1
         await trio.aclose_forcefully(peer.stream)
 
 

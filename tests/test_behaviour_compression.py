@@ -1,4 +1,4 @@
-"""BEHAVIOUR.md, "Compression": 31 to 33, and what 1, 5, 6 and 15 say of it, seen by a client that compresses by itself.
+"""BEHAVIOUR.md, "Compression": 31 to 33, and what 1 to 3, 5, 6 and 15 say of it; the client compresses by itself.
 
 A test's name begins with the number of its sentence. The client's compression is `zlib`'s, with exactly the windows
 that were agreed on, so that nothing of ours can forgive itself.
@@ -689,7 +689,7 @@ async def test_33_idle_sockets_own_no_compressor() -> None:
             assert len(made) == 1
 
 
-# 1, 5, 6 and 15
+# 1 to 3, 5, 6 and 15
 
 
 async def test_01_the_value_is_the_uncompressed_length() -> None:

@@ -133,13 +133,11 @@ async def test_23_open_runs_after_fetch_has_returned(autojump_clock: MockClock) 
 
 
 async def test_23_a_response_after_a_true_is_ignored(autojump_clock: MockClock) -> None:
-    closed: list[bool] = []
+    begun: list[bool] = []
 
     async def body() -> AsyncGenerator[bytes]:
-        try:
-            yield b"not sent"
-        finally:
-            closed.append(True)
+        begun.append(True)
+        yield b"not sent"
 
     def fetch(request: Request, server: Server[Any]) -> Response:
         server.upgrade(request)
@@ -149,6 +147,9 @@ async def test_23_a_response_after_a_true_is_ignored(autojump_clock: MockClock) 
         for path in ("/", "/stream"):
             peer = await play.open(path)
             assert await peer.receive_text() == "open"
+            await settled()
+            assert peer.received == b""
+    assert begun == []
 
 
 @pytest.mark.parametrize("with_error", [False, True])

@@ -30,8 +30,8 @@ and the server
     {"type": "pong"}
 
 There are no accounts: two people may use one name, and their ids tell them apart; those of one process are the same
-divided by 2 ** 32. Nothing is stored. Only this page
-may open the socket, from where the server listens or an --origin (its name behind a proxy, say), and any program.
+divided by 2 ** 32. Nothing is stored. Any program may open the socket, but of all pages only this one, from where the
+server listens or an --origin (its name behind a proxy, say).
 """
 
 from __future__ import annotations

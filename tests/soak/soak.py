@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 GROWTH = 0.05
 """How much more memory the server may have at the end than after the first minute."""
-WARM_UP = 60.0
+WARM_UP = 60.0  # seconds after which the server has what it needs
 SAMPLES = 30.0  # seconds between two lines of the report
 PATIENCE = 120.0  # seconds for everybody to connect, or to hear the rest
 MAX_LAG = 8.0  # seconds: a silent client has 16 to answer a ping
@@ -139,7 +139,7 @@ class Soak:
             yield 0.1
 
     def _talkative(self, peer: Peer) -> Life:
-        """Echo, publish, come and go in rooms for a minute or two; then leave in good order, or vanish."""
+        """Echo, publish, come and go in rooms for `LIFE`; then leave in good order, or vanish: another comes then."""
         random = self._random
         yield from self._opening(peer)
         peer.subscribe(random.choice(self._rooms))
