@@ -1,4 +1,7 @@
-"""A broker for tests of the relay: it takes what it is given, when it is let, and writes down its calls."""
+"""A broker that takes what it is given, when the test lets it, and writes down its calls.
+
+Used by the tests of the relay, of the hub before it, and of whole servers whose broker is in trouble.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A fake transport that a test plays the network and the peer of, and the surroundings that a connection needs.
 
-Only the tests of connections use them. The peer is a `RawPeer` on the other end of the wire.
+Used by the tests of connections, and of the server that has them. The peer is a `RawPeer` on the other end of the wire.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Fakes for the tests of sockets: a sink that takes as much as it is told to, and a driver that writes down its calls.
 
-Only `test_endpoint.py`, `test_websocket.py` and `test_dispatch.py` use them; the hub is always the real one.
+Used by the tests of what a socket is made of and stands on, from `test_endpoint.py` to `test_reception.py`; the hub is
+always the real one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Kernel sockets in pairs, for the tests of the transports: a transport and its peer, and two ends on this machine."""
+"""Kernel sockets in pairs, for the tests of transports: a transport and its peer, and two ends of a TCP connection.
+
+Nothing here waits, so that a test sees what one call does.
+"""
 
 from __future__ import annotations
 

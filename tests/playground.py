@@ -1,7 +1,7 @@
 """A server in memory and raw clients for it: what the behaviour tests run on.
 
 Also the words that they share: `Socket`, `settled` and `texts`. Servers reached in other ways are in `links.py` and
-`everywhere.py`; handlers that note their calls in `recorder.py`.
+`everywhere.py`; handlers that note their calls are in `recorder.py`.
 """
 
 from __future__ import annotations

@@ -206,7 +206,7 @@ ANY = sequences(RUN | SINGLE | fragmented() | st.builds(lambda frame: [frame], A
 PLACES = st.lists(st.integers(0, 1_000_000), max_size=8)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(frames=ANY, places=PLACES)
 @example(frames=[Frame(b"x" * 65_535), Frame(b"x" * 65_536), Frame(b"")], places=[70_000, 131_000])
 @example(frames=[Frame(b"x" * 70_000, final=False), Frame(b"y" * 70_000, CONTINUATION)], places=[70_001])
@@ -216,7 +216,7 @@ def test_random_frames_give_the_same_events(frames: list[Frame], places: list[in
     assert without_reason(events) == by_wsproto(data)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(frames=GOOD, last=st.lists(ANY_FRAME | CLOSES, max_size=2), places=PLACES)
 def test_the_cuts_make_no_difference(frames: list[Frame], last: list[Frame], places: list[int]) -> None:
     data = b"".join(map(bytes, frames + last))
@@ -227,7 +227,7 @@ def test_the_cuts_make_no_difference(frames: list[Frame], last: list[Frame], pla
     assert by_codec(*(data[index : index + step] for index in range(0, len(data), step))) == events
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(frames=ANY, end=st.integers(0, 1_000_000))
 def test_the_beginning_of_a_stream_gives_the_beginning_of_its_events(frames: list[Frame], end: int) -> None:
     data = b"".join(map(bytes, frames))
@@ -239,7 +239,7 @@ def test_the_beginning_of_a_stream_gives_the_beginning_of_its_events(frames: lis
     assert all(isinstance(event, Failure) for event in events[len(expected) :])
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(frames=ANY, places=PLACES, takes=st.lists(st.integers(0, 3), min_size=1, max_size=12))
 def test_dropped_and_kept_iterators_lose_and_repeat_nothing(
     frames: list[Frame], places: list[int], takes: list[int]
@@ -272,7 +272,7 @@ def within_limits(frames: list[Frame], max_length: int, max_fragments: int) -> i
     return len(frames)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     frames=GOOD | sequences(fragmented()),
     places=PLACES,
@@ -291,7 +291,7 @@ def test_limits_end_the_events_at_the_frame_that_breaks_them(
     assert without_reason(by_codec(*cut(data, places), codec=codec)) == expected
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(reason=st.text(max_size=30))
 @example(reason="")
 def test_1014_is_a_code_like_1013(reason: str) -> None:
@@ -301,7 +301,7 @@ def test_1014_is_a_code_like_1013(reason: str) -> None:
     assert by_wsproto(data[1]) == [Failure(1002, "")]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(frames=ANY.map(from_a_server), places=PLACES)
 @example(frames=from_a_server([Frame(b"x" * 65_535), Frame(b"x" * 65_536), Frame(b"")]), places=[70_000, 131_000])
 def test_a_server_s_frames_give_the_same_events_too(frames: list[Frame], places: list[int]) -> None:
@@ -310,7 +310,7 @@ def test_a_server_s_frames_give_the_same_events_too(frames: list[Frame], places:
     assert without_reason(events) == by_wsproto(data, client=True)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(frames=GOOD.map(from_a_server), last=st.lists(ANY_FRAME | CLOSES, max_size=2).map(from_a_server), places=PLACES)
 def test_the_cuts_make_no_difference_to_a_server_s_frames(
     frames: list[Frame], last: list[Frame], places: list[int]
@@ -365,7 +365,7 @@ def compressed(draw: st.DrawFn, *, takeover: bool) -> list[Frame]:
     return frames
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     data=st.data(), takeover=st.booleans(), client=st.booleans(), last=st.lists(ANY_FRAME, max_size=1), places=PLACES
 )

@@ -13,7 +13,7 @@ from unittest import mock
 
 import trio
 from hypothesis import event, given, settings, strategies as st
-from links import Pair, Place, kernel, lockstep, memory, served
+from links import BATCH, Pair, Place, kernel, lockstep, memory, served
 from playground import Socket, settled
 from scripts import scripts
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 BINARY, CLOSE, PING = 2, 8, 9
-BATCH: Final = 16 * 1024
 TOPICS: Final = ("a", "b", "c")
 
 

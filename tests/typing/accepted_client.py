@@ -1,4 +1,7 @@
-"""What an application may write about the client, without a complaint of a type checker."""
+"""What an application may write about the client, without a complaint of a type checker.
+
+Read by type checkers only, through tests/test_typing.py; nothing here is run.
+"""
 
 from __future__ import annotations
 
