@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-import trio.testing
 from cancelling import Steps, cancel_at_every_step
 from links import BIG, kernel, lockstep, memory, served
 from playground import Socket, settled

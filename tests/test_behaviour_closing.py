@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-import trio.testing
 import trio_websocket
 from closes import INVALID_CODES, VALID_CODES, closes_at_the_end, open_over_tcp
 from playground import Socket, playground, settled, texts

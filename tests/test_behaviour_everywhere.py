@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-import trio.testing
 from everywhere import WAYS, Way, closed, reached
 from patience import until
 from playground import Socket, settled

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-import trio.testing
 from closes import closes_at_the_end
 from playground import Socket, playground, settled, texts
 from recorder import KINDS, HandlerError, Recorder, provoke

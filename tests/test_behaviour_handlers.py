@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-import trio.testing
 from playground import Socket, playground, settled, texts
 from recorder import KINDS, Recorder, handler_of, provoke
 

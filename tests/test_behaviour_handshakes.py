@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-import trio.testing
 from playground import playground, settled
 from raw_http import ACCEPT, answer, ask, handshake, upgrading
 from recorder import Recorder

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-import trio.testing
 from everywhere import Way, closed, reached
 from patience import until
 from playground import Socket, settled

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-import trio.testing
 from certificates import certified
 from closes import INVALID_CODES, closes_at_the_end, open_over_tcp
 from playground import Socket, playground, settled, texts

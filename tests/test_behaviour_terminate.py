@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-import trio.testing
 from closes import closes_at_the_end, open_over_tcp, take_all
 from playground import Socket, playground, settled, texts
 from recorder import Recorder

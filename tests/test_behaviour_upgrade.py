@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-import trio.testing
 import trio_websocket
 from playground import Socket, playground, settled
 from raw_http import ACCEPT, GET, answer, ask, handshake, upgrading

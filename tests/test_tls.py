@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import pytest
 import trio
-import trio.testing
 import trio_websocket
 from certificates import certified
 from patience import until
