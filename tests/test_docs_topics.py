@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 import trio
-import trio.testing
 from pages import DOCS, ran
 from patience import PATIENCE
+from playground import settled
 
 from trio_bunws import (
     Limits,
@@ -38,7 +38,6 @@ BACKPRESSURE, ORDERING, COMPRESSION, CANCELLATION = (
     "topics/compression.md",
     "topics/cancellation.md",
 )
-settled = trio.testing.wait_all_tasks_blocked
 
 
 @pytest.mark.parametrize(
