@@ -23,6 +23,7 @@ from interop.programs import (
     uwebsockets_program,
 )
 from patience import PATIENCE
+from ports import kept_port
 
 from trio_bunws import CloseEvent, HandshakeError, WebSocket, WebSocketHandler, open_server, reconnecting
 from trio_bunws._close import CloseFrame
@@ -107,15 +108,13 @@ async def test_code_and_reason_of_a_close_are_seen_on_both_sides(server: EchoSer
 
 
 async def test_a_lost_server_is_connected_to_again_when_it_is_back() -> None:
-    command, _ = SERVERS["ws"]
-    with running_echo(command()) as first:
-        pass
-    again = f'{{"perMessageDeflate": false, "port": {first}}}'
-    sockets = reconnecting(f"ws://127.0.0.1:{first}/", initial_delay=0.05, max_delay=0.05)
-    with trio.fail_after(PATIENCE):
+    command = SERVERS["ws"][0]()
+    with kept_port() as port, trio.fail_after(PATIENCE):
+        there = f'{{"perMessageDeflate": false, "port": {port}}}'
+        sockets = reconnecting(f"ws://127.0.0.1:{port}/", initial_delay=0.05, max_delay=0.05)
         async with sockets:
             for text in ("one", "two"):
-                with running_echo(command(), again):
+                with running_echo(command, there):
                     ws = await sockets.__anext__()
                     ws.send(text)
                     assert await ws.receive() == text

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import trio
 from patience import PATIENCE
+from ports import kept_port
 
 from interop.programs import next_line
 
@@ -34,15 +34,15 @@ Event: TypeAlias = dict[str, Any]
 class ChatServer:
     """A running examples/chat/server.py; see `running_server`."""
 
-    def __init__(self, *arguments: str, command: Sequence[str] = SERVER) -> None:
+    def __init__(self, port: int, *arguments: str, command: Sequence[str] = SERVER) -> None:
         self._command = command
         self._arguments = arguments
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed by `discard`
-        self.port = 0
+        self.port = port
         self.start()
 
     def start(self) -> None:
-        """Start it, the second time on the same port, and wait until it listens."""
+        """Start it, each time on the same port, and wait until it listens."""
         command = [*self._command, "--port", str(self.port), *self._arguments]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # it imports what the tests import
         self._process = subprocess.Popen(
@@ -50,9 +50,7 @@ class ChatServer:
         )
         self._asked = False
         line = next_line(self._process)
-        found = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
-        assert found, f"no address in {line!r}; {self.complaints}"
-        self.port = int(found[1])
+        assert self.url in line, f"no address in {line!r}; {self.complaints}"
 
     @property
     def url(self) -> str:
@@ -119,24 +117,26 @@ class ChatServer:
 @contextmanager
 def running_server(*arguments: str) -> Generator[ChatServer]:
     """Run the chat for the block, and then demand that it ends well."""
-    server = ChatServer(*arguments)
-    try:
-        yield server
-        server.stop()
-    finally:
-        server.discard()
+    with kept_port() as port:
+        server = ChatServer(port, *arguments)
+        try:
+            yield server
+            server.stop()
+        finally:
+            server.discard()
 
 
 @contextmanager
 def running_workers(broker: str) -> Generator[ChatServer]:
     """Run the chat on two processes for the block, and then demand that they end well; they may complain."""
-    server = ChatServer("--broker", broker, command=WORKERS)
-    try:
-        yield server
-        server.ask_to_stop()
-        assert server.ended() == 0, server.complaints
-    finally:
-        server.discard()
+    with kept_port() as port:
+        server = ChatServer(port, "--broker", broker, command=WORKERS)
+        try:
+            yield server
+            server.ask_to_stop()
+            assert server.ended() == 0, server.complaints
+        finally:
+            server.discard()
 
 
 class Client:
