@@ -163,7 +163,7 @@ async def test_20_an_async_close_handler_has_close_timeout(autojump_clock: MockC
     assert times == [0, 7]
 
 
-async def test_20_an_async_close_handler_has_it_also_when_the_server_is_being_cancelled(
+async def test_20_an_async_close_handler_has_close_timeout_also_when_the_server_is_being_cancelled(
     autojump_clock: MockClock,
 ) -> None:
     times: list[float] = []

@@ -394,7 +394,9 @@ async def test_08_the_close_handler_runs_after_the_handler_that_sent_too_much(au
         assert events == ["one", 0, (1006, "")]
 
 
-async def test_08_publishing_triggers_it_too_and_the_others_get_everything(autojump_clock: MockClock) -> None:
+async def test_08_publishing_closes_the_slow_socket_too_and_the_others_get_everything(
+    autojump_clock: MockClock,
+) -> None:
     closed: list[tuple[Socket, int, str]] = []
     handler = WebSocketHandler(
         open=lambda ws: ws.subscribe("news"),
@@ -418,7 +420,7 @@ async def test_08_publishing_triggers_it_too_and_the_others_get_everything(autoj
         assert [await peer.receive_text() for _ in range(3)] == ["one", "two", "three"]
 
 
-async def test_08_without_it_the_socket_stays_open(autojump_clock: MockClock) -> None:
+async def test_08_without_that_option_the_socket_stays_open(autojump_clock: MockClock) -> None:
     async with served(WebSocketHandler(backpressure_limit=1), kernel) as place:
         ws, peer = await place.pair()
         assert [ws.send(BIG), ws.send("dropped")] == [-1, 0]

@@ -43,7 +43,7 @@ async def test_17_an_empty_close_is_1005_and_answered_by_an_empty_one(autojump_c
         assert await closes_at_the_end(peer, record) == [(1005, "")]
 
 
-async def test_17_it_gets_ours_when_we_closed_first(autojump_clock: MockClock) -> None:
+async def test_17_the_close_handler_gets_our_code_and_reason_when_we_closed_first(autojump_clock: MockClock) -> None:
     record = Recorder()
     async with playground(record.handler()) as play:
         peer = await play.open()
@@ -152,7 +152,9 @@ async def test_17_idleness_is_1006_with_a_reason(autojump_clock: MockClock) -> N
 
 
 @pytest.mark.parametrize("end", ["close", "terminate"])
-async def test_17_it_runs_after_the_handler_that_closed_never_inside(end: str, autojump_clock: MockClock) -> None:
+async def test_17_the_close_handler_runs_after_the_handler_that_closed_never_inside(
+    end: str, autojump_clock: MockClock
+) -> None:
     record = Recorder()
 
     def message(ws: Socket, _message: str | bytes) -> None:
@@ -167,7 +169,7 @@ async def test_17_it_runs_after_the_handler_that_closed_never_inside(end: str, a
         assert [call[0] for call in record.calls] == ["open", "begun", "done", "close"]
 
 
-async def test_17_it_waits_for_the_async_handler_in_progress(autojump_clock: MockClock) -> None:
+async def test_17_the_close_handler_waits_for_the_async_handler_in_progress(autojump_clock: MockClock) -> None:
     record = Recorder()
     go_on = trio.Event()
 
@@ -185,7 +187,7 @@ async def test_17_it_waits_for_the_async_handler_in_progress(autojump_clock: Moc
         assert record.calls == [("open",), ("done",), ("close", 4000, "")]
 
 
-async def test_17_exactly_once_however_many_ends_there_are(autojump_clock: MockClock) -> None:
+async def test_17_the_close_handler_runs_once_however_many_ends_there_are(autojump_clock: MockClock) -> None:
     record = Recorder()
 
     def closed(ws: Socket, code: int, reason: str) -> None:
@@ -206,7 +208,7 @@ async def test_17_exactly_once_however_many_ends_there_are(autojump_clock: MockC
     assert record.closes == [(4000, "")]
 
 
-async def test_17_also_when_open_raised(autojump_clock: MockClock) -> None:
+async def test_17_the_close_handler_runs_also_when_open_raised(autojump_clock: MockClock) -> None:
     record = Recorder()
 
     def opened(ws: Socket) -> None:
@@ -242,7 +244,9 @@ async def test_17_an_async_open_comes_before_whatever_may_close(end: str, autoju
         assert [call[0] for call in record.calls] == ["open", "ping", "open done", "close"]
 
 
-async def test_17_never_for_a_socket_whose_open_was_not_entered(autojump_clock: MockClock) -> None:
+async def test_17_the_close_handler_never_runs_for_a_socket_whose_open_was_not_entered(
+    autojump_clock: MockClock,
+) -> None:
     record = Recorder()
     opened: list[Socket] = []
 
@@ -262,7 +266,7 @@ async def test_17_never_for_a_socket_whose_open_was_not_entered(autojump_clock: 
         assert len(record.closes) == len(opened)
 
 
-async def test_17_never_for_a_request_that_is_not_upgraded(autojump_clock: MockClock) -> None:
+async def test_17_the_close_handler_never_runs_for_a_request_that_is_not_upgraded(autojump_clock: MockClock) -> None:
     record = Recorder()
     async with playground(record.handler()) as play:
         peer = await play.connect()

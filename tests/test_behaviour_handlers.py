@@ -123,7 +123,7 @@ async def test_28_drain_ping_and_pong_run_beside_a_waiting_message_handler(autoj
 
 
 @pytest.mark.parametrize("kind", ["ping", "pong"])
-async def test_28_each_of_them_never_overlaps_itself(kind: str, autojump_clock: MockClock) -> None:
+async def test_28_a_ping_or_pong_handler_never_overlaps_itself(kind: str, autojump_clock: MockClock) -> None:
     calls: list[tuple[object, ...]] = []
 
     async def handle(_ws: Socket, data: bytes) -> None:
@@ -181,7 +181,7 @@ async def test_28_at_most_max_inbox_messages_wait_and_then_the_socket_is_not_rea
         assert record.messages == [str(number) for number in range(7)]
 
 
-async def test_28_and_at_most_max_payload_length_bytes(autojump_clock: MockClock) -> None:
+async def test_28_at_most_max_payload_length_bytes_wait_too(autojump_clock: MockClock) -> None:
     record = Recorder()
 
     async def message(ws: Socket, message: str | bytes) -> None:
@@ -247,7 +247,7 @@ async def test_28_a_paused_socket_hands_out_nothing_of_what_came(autojump_clock:
 
 @pytest.mark.parametrize("from_outside", [False, True])
 @pytest.mark.parametrize("then", ["resume", "close", "terminate", "lost"])
-async def test_28_nor_of_what_waits_for_an_async_handler(
+async def test_28_a_paused_socket_hands_out_nothing_of_what_waits_for_an_async_handler(
     then: str, from_outside: bool, autojump_clock: MockClock
 ) -> None:
     record = Recorder()

@@ -92,7 +92,7 @@ async def test_21_the_default_is_120_seconds_with_a_ping_at_104(autojump_clock: 
         assert record.ws.ready_state is ReadyState.CLOSED
 
 
-async def test_21_without_pings_it_is_given_up_in_silence(autojump_clock: MockClock) -> None:
+async def test_21_without_pings_a_silent_peer_is_given_up_without_a_word(autojump_clock: MockClock) -> None:
     record = Recorder()
     async with playground(record.handler(idle_timeout=20, send_pings=False)) as play:
         peer = await play.open()
@@ -102,7 +102,7 @@ async def test_21_without_pings_it_is_given_up_in_silence(autojump_clock: MockCl
 
 
 @pytest.mark.parametrize("send_pings", [False, True])
-async def test_21_zero_turns_both_off(send_pings: bool, autojump_clock: MockClock) -> None:
+async def test_21_zero_turns_pings_and_the_timeout_off(send_pings: bool, autojump_clock: MockClock) -> None:
     record = Recorder()
     async with playground(record.handler(idle_timeout=0, send_pings=send_pings)) as play:
         peer = await play.open()
@@ -113,7 +113,7 @@ async def test_21_zero_turns_both_off(send_pings: bool, autojump_clock: MockCloc
         assert await peer.receive_text() == "still here"
 
 
-async def test_21_any_byte_re_arms_it(autojump_clock: MockClock) -> None:
+async def test_21_any_byte_re_arms_the_timeout(autojump_clock: MockClock) -> None:
     record = Recorder()
     async with playground(record.handler(idle_timeout=20, send_pings=False)) as play:
         peer = await play.open()
@@ -160,7 +160,7 @@ async def test_21_a_library_client_stays(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("kernel", [False, True], ids=["memory", "kernel"])
 @pytest.mark.parametrize("publish", [False, True])
-async def test_21_sending_does_not_re_arm_it(kernel: bool, publish: bool, autojump_clock: MockClock) -> None:
+async def test_21_sending_does_not_re_arm_the_timeout(kernel: bool, publish: bool, autojump_clock: MockClock) -> None:
     record = Recorder()
     listener = MemoryListener(kernel_pair if kernel else trio.testing.memory_stream_pair)
     async with open_server(None, record.handler(idle_timeout=20), listeners=[listener]) as server:
@@ -180,7 +180,7 @@ async def test_21_sending_does_not_re_arm_it(kernel: bool, publish: bool, autoju
         assert record.closes == [IDLE]
 
 
-async def test_21_progress_of_unsent_bytes_re_arms_it(autojump_clock: MockClock) -> None:
+async def test_21_progress_of_unsent_bytes_re_arms_the_timeout(autojump_clock: MockClock) -> None:
     record = Recorder()
     async with playground(record.handler(idle_timeout=20), lockstep=True) as play:
         peer = await play.open()
@@ -196,7 +196,7 @@ async def test_21_progress_of_unsent_bytes_re_arms_it(autojump_clock: MockClock)
         assert ws.ready_state is ReadyState.OPEN
 
 
-async def test_21_progress_through_the_kernel_re_arms_it(autojump_clock: MockClock) -> None:
+async def test_21_progress_through_the_kernel_re_arms_the_timeout(autojump_clock: MockClock) -> None:
     record = Recorder()
     listener = MemoryListener(kernel_pair)
     async with (
@@ -217,7 +217,7 @@ async def test_21_progress_through_the_kernel_re_arms_it(autojump_clock: MockClo
         assert record.closes == [IDLE]
 
 
-async def test_21_a_large_message_that_is_read_piece_by_piece_re_arms_it(autojump_clock: MockClock) -> None:
+async def test_21_a_large_message_that_is_read_piece_by_piece_re_arms_the_timeout(autojump_clock: MockClock) -> None:
     record = Recorder()
     payload = b"x" * 1_000_000
     async with playground(record.handler(idle_timeout=20), lockstep=True) as play:
@@ -392,7 +392,7 @@ async def test_22_in_one_read_answers_and_messages_keep_their_order(autojump_clo
 
 
 @pytest.mark.parametrize("kind", ["message", "open", "session"])
-async def test_22_also_while_an_async_handler_is_busy(kind: str, autojump_clock: MockClock) -> None:
+async def test_22_a_ping_is_answered_also_while_an_async_handler_is_busy(kind: str, autojump_clock: MockClock) -> None:
     async def busy(*_: object) -> None:
         await trio.sleep(50)
 

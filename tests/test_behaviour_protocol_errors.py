@@ -179,7 +179,7 @@ async def test_18_through_the_kernel_the_close_arrives_though_more_input_was_unr
     assert [code for code, _ in record.closes] == [1009]
 
 
-async def test_18_also_through_tls() -> None:
+async def test_18_through_tls_the_close_arrives_though_more_input_was_unread() -> None:
     record = Recorder()
     tls = certified("localhost")
     handler = record.handler(max_payload_length=1000)

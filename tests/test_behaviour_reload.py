@@ -50,7 +50,7 @@ async def test_30_reload_swaps_handlers_of_open_sockets_from_the_next_event_on(a
 
 
 @pytest.mark.parametrize("to_async", [False, True])
-async def test_30_nothing_queued_is_lost(to_async: bool, autojump_clock: MockClock) -> None:
+async def test_30_a_reload_loses_nothing_that_is_queued(to_async: bool, autojump_clock: MockClock) -> None:
     calls: list[tuple[object, ...]] = []
 
     async def slow(version: int, _ws: Socket, message: str | bytes) -> None:
@@ -122,7 +122,7 @@ async def test_30_reload_swaps_publish_to_self(autojump_clock: MockClock) -> Non
         assert await peer.receive_text() == "itself"
 
 
-async def test_30_a_running_session_is_left_alone(autojump_clock: MockClock) -> None:
+async def test_30_a_reload_leaves_a_running_session_alone(autojump_clock: MockClock) -> None:
     record = Recorder()
 
     async def session(version: int, ws: Socket) -> None:

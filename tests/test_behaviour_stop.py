@@ -352,7 +352,7 @@ async def test_30_leaving_open_server_is_stop_true(autojump_clock: MockClock) ->
         assert record.closes == [(1001, "Server closed")]
 
 
-async def test_30_leaving_it_by_an_exception_is_too_and_the_exception_comes_out_alone(
+async def test_30_leaving_open_server_by_an_exception_is_stop_true_and_the_exception_comes_out_alone(
     autojump_clock: MockClock,
 ) -> None:
     record = Recorder()
@@ -381,7 +381,9 @@ async def test_30_a_group_of_the_block_stays_a_group(autojump_clock: MockClock) 
 
 @pytest.mark.parametrize("how", ["exception", "cancelled", "serve cancelled"])
 @pytest.mark.parametrize("stuck", ["peer", "message", "session"])
-async def test_30_within_one_deadline(how: str, stuck: str, autojump_clock: MockClock) -> None:
+async def test_30_leaving_open_server_takes_one_deadline_whoever_is_stuck(
+    how: str, stuck: str, autojump_clock: MockClock
+) -> None:
     record = Recorder()
     listener = MemoryListener(trio.testing.lockstep_stream_pair)
 

@@ -127,7 +127,7 @@ async def test_19_unsent_bytes_are_lost(autojump_clock: MockClock) -> None:
         assert record.closes == [(1006, "")]
 
 
-async def test_19_after_close_it_aborts_at_once_and_the_close_is_reported(autojump_clock: MockClock) -> None:
+async def test_19_after_close_terminate_aborts_at_once_and_the_close_is_reported(autojump_clock: MockClock) -> None:
     record = Recorder()
     async with playground(record.handler()) as play:
         peer = await play.open()
@@ -138,7 +138,7 @@ async def test_19_after_close_it_aborts_at_once_and_the_close_is_reported(autoju
         assert trio.current_time() == 0
 
 
-async def test_19_after_the_peers_close_it_reports_that(autojump_clock: MockClock) -> None:
+async def test_19_after_the_peers_close_terminate_reports_that_close(autojump_clock: MockClock) -> None:
     record = Recorder()
 
     async def message(ws: Socket, _message: str | bytes) -> None:
@@ -178,7 +178,7 @@ async def test_19_terminate_works_in_every_handler(kind: str, is_async: bool, au
         assert record.closes == [(1006, "")]
 
 
-async def test_19_the_messages_behind_it_are_discarded(autojump_clock: MockClock) -> None:
+async def test_19_the_messages_behind_a_terminate_are_discarded(autojump_clock: MockClock) -> None:
     record = Recorder()
 
     def message(ws: Socket, message: str | bytes) -> None:
