@@ -201,7 +201,9 @@ async def test_27_a_response_without_progress_is_aborted(autojump_clock: MockClo
 
 
 @pytest.mark.parametrize("stuck_in", ["fetch", "body"])
-async def test_27_also_one_that_the_application_does_not_make(stuck_in: str, autojump_clock: MockClock) -> None:
+async def test_27_a_response_that_the_application_does_not_make_is_aborted_too(
+    stuck_in: str, autojump_clock: MockClock
+) -> None:
     async def body() -> AsyncGenerator[bytes]:
         yield b"begun"
         await trio.sleep_forever()

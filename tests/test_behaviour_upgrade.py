@@ -368,7 +368,7 @@ async def test_26_frames_are_delivered_in_order_wherever_the_reads_are_cut(
             assert record.closes == [(4000, "bye")]
 
 
-async def test_26_also_byte_by_byte(autojump_clock: MockClock) -> None:
+async def test_26_frames_are_delivered_that_come_byte_by_byte(autojump_clock: MockClock) -> None:
     record = Recorder()
     async with playground(record.handler(), upgrading, lockstep=True) as play:
         peer = await play.connect()
@@ -381,7 +381,9 @@ async def test_26_also_byte_by_byte(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.parametrize("kind", ["open", "message", "session"])
-async def test_26_also_to_async_handlers(kind: str, autojump_clock: MockClock) -> None:
+async def test_26_frames_that_come_with_the_handshake_are_delivered_to_async_handlers(
+    kind: str, autojump_clock: MockClock
+) -> None:
     record = Recorder()
 
     async def opened(ws: Socket) -> None:
@@ -404,7 +406,7 @@ async def test_26_also_to_async_handlers(kind: str, autojump_clock: MockClock) -
         assert record.calls == [("open",), ("message", "one"), ("message", b"two" * 50), ("message", "three")]
 
 
-async def test_26_through_the_kernel() -> None:
+async def test_26_frames_that_come_with_the_handshake_are_delivered_through_the_kernel() -> None:
     record = Recorder()
     async with open_server(None, record.handler(), port=0) as server:
         assert server.port is not None
