@@ -259,7 +259,9 @@ async def test_30_awaiting_stop_in_a_task_of_the_server_works(autojump_clock: Mo
         assert sorted(done) == ["task of another nursery", "task of the server"]
 
 
-async def test_30_a_drain_handler_is_inside_whoever_has_sent_too_much(autojump_clock: MockClock) -> None:
+async def test_30_awaiting_stop_in_a_drain_handler_is_a_runtime_error_whoever_has_sent(
+    autojump_clock: MockClock,
+) -> None:
     record = Recorder()
     caught: list[RuntimeError] = []
 
