@@ -60,7 +60,7 @@ async def test_17_the_close_handler_gets_our_code_and_reason_when_we_closed_firs
 
 async def test_17_a_plain_close_handler_has_been_called_when_closed_returns(autojump_clock: MockClock) -> None:
     record = Recorder()
-    seen: list[list[tuple[int, str]]] = []
+    seen: list[list[tuple[object, ...]]] = []
 
     async def wait(ws: ServerWebSocket) -> None:
         await ws.closed()

@@ -99,6 +99,17 @@ async def test_18_for_1009_the_declared_length_is_enough(autojump_clock: MockClo
         assert await closes_at_the_end(peer, record) == [closed]
 
 
+async def test_18_who_sends_a_message_over_the_default_limit_whole_reads_why_it_failed(mock_clock: MockClock) -> None:
+    record = Recorder()
+    async with open_server(None, record.handler(), port=0) as server:
+        peer = await open_over_tcp(server.port)
+        size = 16 * 2**20 + 1
+        await peer.send(b"\x82\xff" + size.to_bytes(8) + bytes(4 + size))
+        assert (await peer.receive_close())[0] == 1009
+        await peer.receive_eof()
+        await peer.stream.aclose()
+
+
 async def test_18_for_1009_the_total_of_fragments_counts(autojump_clock: MockClock) -> None:
     record = Recorder()
     async with playground(record.handler(max_payload_length=1000)) as play:

@@ -19,7 +19,7 @@ from kernel_pairs import Sockets, reset, tcp_pair
 from trio.testing import MockClock, memory_stream_pair
 
 from trio_bunws._stream_transport import PIECE, StreamTransport, start_tls, take_over
-from trio_bunws._transport import LINGER_READS, LINGER_TIME, SocketAddress, SocketTransport, Transport
+from trio_bunws._transport import LINGER_BYTES, LINGER_TIME, SocketAddress, SocketTransport, Transport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -406,11 +406,11 @@ async def test_closing_tls_reads_no_more_than_so_much(monkeypatch: pytest.Monkey
         nonlocal reads
         reads += 1
         await trio.lowlevel.checkpoint()
-        return b"x"
+        return bytes(2**20)
 
     monkeypatch.setattr(trio.SocketStream, "receive_some", receive_some)
     await secured.server.aclose()
-    assert reads == LINGER_READS
+    assert reads == LINGER_BYTES / 2**20
 
 
 async def test_the_end_of_tls_after_an_abort_comes_behind_what_was_handed_just_before(secured: Secured) -> None:

@@ -30,8 +30,8 @@ READ_SIZE: Final = 64 * 1024
 """Most bytes of one read in a connection's own task; a poller's are larger."""
 LINGER_TIME: Final = 2.0
 """Seconds for which a closed socket waits for the peer's end of stream, so that no reset destroys our last bytes."""
-LINGER_READS: Final = 64
-"""Reads for which it waits at most: a peer that floods is not read away for ever."""
+LINGER_BYTES: Final = 32 * 2**20
+"""Bytes read away meanwhile: who sends a message beyond the default limit whole, and reads then, still reads why."""
 CLOSED: Final = "this connection is closed"
 INTERNET: Final = frozenset({socket.AF_INET, socket.AF_INET6})
 
@@ -295,9 +295,12 @@ async def linger(receive: Callable[[], Awaitable[bytes | bytearray]]) -> None:
     # Busy: another task reads, and learns from the closing that it is over.
     lost = (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError)
     with trio.move_on_after(LINGER_TIME), suppress(*lost):
-        for _ in range(LINGER_READS):
-            if not await receive():
+        left = LINGER_BYTES
+        while left > 0:
+            data = await receive()
+            if not data:
                 break
+            left -= len(data)
 
 
 def own_socket(sock: socket.socket, address: object, family: int) -> SocketTransport:
