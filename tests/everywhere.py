@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import trio
 import trio.testing
-from certificates import certified
+from certificates import Certified, certified
 from patience import PATIENCE, until
 
 from trio_bunws import Server, WebSocketHandler, open_server
@@ -29,7 +29,7 @@ WAYS: Final[tuple[Way, ...]] = ("memory", "lockstep", "tcp", "tls")
 
 
 @cache
-def contexts() -> Contexts:
+def contexts() -> Certified:
     """Return contexts for localhost, the same for every test."""
     return certified("localhost")
 

@@ -62,7 +62,7 @@ async def test_17_a_plain_close_handler_has_been_called_when_closed_returns(auto
     record = Recorder()
     seen: list[list[tuple[object, ...]]] = []
 
-    async def wait(ws: ServerWebSocket) -> None:
+    async def wait(ws: Socket) -> None:
         await ws.closed()
         seen.append(list(record.closes))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import pytest
 import trio
 import trio_websocket
-from certificates import certified
+from certificates import Certified, certified
 from patience import until
 from playground import Socket, settled
 from websockets.sync.client import connect as connect_websockets
@@ -50,7 +50,7 @@ KERNEL: Final = 8 * 1024
 
 
 @pytest.fixture(name="tls", scope="module")
-def make_contexts() -> Contexts:
+def make_contexts() -> Certified:
     return certified("localhost", "127.0.0.1")
 
 
@@ -78,12 +78,12 @@ async def connect(server: Server[Any], context: ssl.SSLContext, name: str = "loc
     return secured
 
 
-def client(server: Server[Any], tls: Contexts, path: str = "/") -> WebSocket:
+def client(server: Server[Any], tls: Certified, path: str = "/") -> WebSocket:
     """Make a client of our own."""
     return WebSocket(f"wss://127.0.0.1:{server.port}{path}", tls=tls.client)
 
 
-async def chat(server: Server[Any], tls: Contexts) -> None:
+async def chat(server: Server[Any], tls: Certified) -> None:
     """Open a WebSocket, have a message echoed and close it."""
     async with client(server, tls) as ws:
         ws.send("hello?")
@@ -149,7 +149,7 @@ def fetch(request: Request, server: Server[Any]) -> Response | None:
 # Exchanging messages
 
 
-async def test_sockets_exchange_and_publish_at_once(tls: Contexts) -> None:
+async def test_sockets_exchange_and_publish_at_once(tls: Certified) -> None:
     names = ["Ada", "Grace", "Linus", "Guido", "Barbara"]
     rounds = 50
 
@@ -217,7 +217,7 @@ async def listen_small() -> trio.SocketListener:
 
 
 async def test_a_client_that_stops_reading_meets_the_limit_and_gets_all_that_was_accepted(
-    tls: Contexts, nursery: trio.Nursery
+    tls: Certified, nursery: trio.Nursery
 ) -> None:
     def numbered(number: int) -> bytes:
         return number.to_bytes(4, "big") + bytes(4 * KERNEL - 4)
@@ -272,7 +272,7 @@ async def test_a_client_that_stops_reading_meets_the_limit_and_gets_all_that_was
             assert await peer.receive_text() == "again"
 
 
-async def test_a_close_leaves_behind_what_a_slow_reader_has_not_read(tls: Contexts) -> None:
+async def test_a_close_leaves_behind_what_a_slow_reader_has_not_read(tls: Certified) -> None:
     log = Log()
     async with open_server(None, log.handler, listeners=[await listen_small()], tls=tls.server) as server:
         async with RawPeer(await connect(server, tls.client)) as peer:
@@ -296,7 +296,7 @@ async def test_a_close_leaves_behind_what_a_slow_reader_has_not_read(tls: Contex
 # URLs and other people's clients
 
 
-async def test_urls_are_https_and_the_peer_is_known(tls: Contexts) -> None:
+async def test_urls_are_https_and_the_peer_is_known(tls: Certified) -> None:
     def opened(ws: ServerWebSocket[str]) -> None:
         ws.send(f"{ws.data} {ws.request.url} {ws.remote_address}")
 
@@ -313,7 +313,7 @@ async def test_urls_are_https_and_the_peer_is_known(tls: Contexts) -> None:
 
 
 @pytest.mark.parametrize("https_compatible", [True, False])
-async def test_listeners_with_tls_are_served_as_well(tls: Contexts, https_compatible: bool) -> None:
+async def test_listeners_with_tls_are_served_as_well(tls: Certified, https_compatible: bool) -> None:
     listeners = await trio.open_ssl_over_tcp_listeners(
         0, tls.server, host="127.0.0.1", https_compatible=https_compatible
     )
@@ -328,7 +328,7 @@ async def test_listeners_with_tls_are_served_as_well(tls: Contexts, https_compat
             assert await ws.receive() == "hello?"
 
 
-async def test_trio_websocket_is_served(tls: Contexts) -> None:
+async def test_trio_websocket_is_served(tls: Certified) -> None:
     log = Log()
     async with open_server(None, log.handler, port=0, tls=tls.server) as server:
         async with trio_websocket.open_websocket_url(f"wss://127.0.0.1:{server.port}/", tls.client) as ws:
@@ -340,7 +340,7 @@ async def test_trio_websocket_is_served(tls: Contexts) -> None:
     assert log[-1] == (1000, "")
 
 
-async def test_websockets_is_served(tls: Contexts) -> None:
+async def test_websockets_is_served(tls: Certified) -> None:
     log = Log()
 
     def talk(url: str) -> None:
@@ -417,7 +417,7 @@ async def half_a_record(stream: Stream) -> None:
 @pytest.mark.parametrize("leave", [end_of_stream, reset, close_notify, damage, half_a_record])
 @pytest.mark.parametrize("unsent", [False, True])
 async def test_a_peer_that_leaves_without_a_close_is_1006(
-    leave: Callable[[Stream], Awaitable[None]], unsent: bool, tls: Contexts
+    leave: Callable[[Stream], Awaitable[None]], unsent: bool, tls: Certified
 ) -> None:
     log = Log()
     async with open_server(None, log.handler, listeners=[await listen_small()], tls=tls.server) as server:
@@ -449,7 +449,7 @@ def hello() -> bytes:
 
 @pytest.mark.parametrize("said", ["nothing", "half", "all, and no answer"])
 async def test_an_unfinished_handshake_is_dropped_in_time_and_keeps_nobody_waiting(
-    said: str, tls: Contexts, mock_clock: MockClock, caplog: pytest.LogCaptureFixture
+    said: str, tls: Certified, mock_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     first = hello()
@@ -491,7 +491,7 @@ async def test_an_unfinished_handshake_is_dropped_in_time_and_keeps_nobody_waiti
     ],
     ids=["HTTP", "WebSocket", "garbage", "a record too long", "one byte", "nothing"],
 )
-async def test_what_is_no_client_hello_gets_no_plain_answer_and_harms_nobody(data: bytes, tls: Contexts) -> None:
+async def test_what_is_no_client_hello_gets_no_plain_answer_and_harms_nobody(data: bytes, tls: Certified) -> None:
     def never(request: Request, server: Server[Any]) -> Response | None:
         assert request.url.startswith("https://127.0.0.1:")
         assert server.upgrade(request)
@@ -514,7 +514,7 @@ async def test_what_is_no_client_hello_gets_no_plain_answer_and_harms_nobody(dat
 
 
 async def test_one_connection_too_many_is_refused_without_a_word(
-    tls: Contexts, caplog: pytest.LogCaptureFixture
+    tls: Certified, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with open_server(None, ECHO, port=0, tls=tls.server, limits=Limits(max_connections=1)) as server:
         async with client(server, tls) as first:
@@ -533,7 +533,7 @@ async def test_one_connection_too_many_is_refused_without_a_word(
         await chat(server, tls)
 
 
-async def test_an_unfinished_handshake_counts_until_it_is_dropped(tls: Contexts, mock_clock: MockClock) -> None:
+async def test_an_unfinished_handshake_counts_until_it_is_dropped(tls: Certified, mock_clock: MockClock) -> None:
     limits = Limits(max_connections=1, handshake_timeout=HANDSHAKE_TIMEOUT)
     async with open_server(None, ECHO, port=0, tls=tls.server, limits=limits) as server:
         silent = await connect_tcp(server)
@@ -547,7 +547,7 @@ async def test_an_unfinished_handshake_counts_until_it_is_dropped(tls: Contexts,
         await chat(server, tls)
 
 
-async def test_stopping_closes_sockets_with_1001_and_ends_all_others(tls: Contexts, nursery: trio.Nursery) -> None:
+async def test_stopping_closes_sockets_with_1001_and_ends_all_others(tls: Certified, nursery: trio.Nursery) -> None:
     log = Log()
     server: Server[Any] = await nursery.start(
         lambda task_status: serve(fetch, log.handler, port=0, tls=tls.server, task_status=task_status)
@@ -575,7 +575,7 @@ async def test_stopping_closes_sockets_with_1001_and_ends_all_others(tls: Contex
         await connect_tcp(server)
 
 
-async def test_a_refused_upgrade_tells_so_over_tls(tls: Contexts) -> None:
+async def test_a_refused_upgrade_tells_so_over_tls(tls: Certified) -> None:
     def forbid(_request: Request, _server: Server[Any]) -> Response:
         return Response("members only", 403)
 

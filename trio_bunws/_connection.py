@@ -284,9 +284,8 @@ class Connection(ABC, Generic[T, E, D]):
 
     async def _write_rest(self) -> None:
         """Let everything accepted leave, the Close frame last; `look` aborts what takes too long."""
-        outbox = self.ws._outbox
-        while not outbox.empty:
-            await outbox.wait_change()
+        while not self.ws._outbox.empty:
+            await self.ws._outbox.wait_change()
         await self._transport.send_eof()
 
     # The end
@@ -321,9 +320,8 @@ class Connection(ABC, Generic[T, E, D]):
         ws = self.ws
         if ws._state is not OPEN or ws._outbox.broken:
             return self._look_at_end(now)
-        if ws._paused or self._held is not None:
-            return None  # it is we who do not listen
-        return self._look_at_peer(now)
+        we_listen = not ws._paused and self._held is None
+        return self._look_at_peer(now) if we_listen else None
 
     @abstractmethod
     def _look_at_peer(self, now: float) -> float | None:
@@ -334,8 +332,7 @@ class Connection(ABC, Generic[T, E, D]):
         ws = self.ws
         if ws._lost or ws._state is ReadyState.CLOSED:
             return None
-        deadline = self._end_deadline()
-        if now < deadline:
+        if now < (deadline := self._end_deadline()):
             return deadline
         if ws._state is OPEN:
             self._end_input()  # the connection is lost, we have not closed it: what was received is still handled
