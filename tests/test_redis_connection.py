@@ -11,8 +11,8 @@ import pytest
 import trio
 import trio.testing
 import trustme
-from redis_server import RedisServer, redis_server, until
 from patience import PATIENCE
+from redis_server import RedisServer, redis_server, until
 
 from trio_bunws import BrokerError
 from trio_bunws.brokers._redis_connection import Connection, RefusedError, Turnstile

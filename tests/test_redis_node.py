@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from redis_server import RedisServer, redis_server, until
 from patience import PATIENCE
+from redis_server import RedisServer, redis_server, until
 
 from trio_bunws import BrokerError
 from trio_bunws.brokers._redis_node import CHANNELS, FLIGHT, Node, flights
