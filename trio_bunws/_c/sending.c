@@ -1,4 +1,6 @@
-/* The same bytes sent to many sockets. The plain form is `send_all` in _multicast.py. */
+/* The same bytes sent to many sockets. The plain form is `send_all` in _multicast.py.
+
+   It saves a seventh of what a publish to 1,000 costs, though nearly all of that is the kernel's. */
 
 #include "speed.h"
 
@@ -12,7 +14,9 @@
 const char send_all_doc[] =
     "send_all(sockets, data, /)\n--\n\nSend data to each; return (index, bytes taken) of those that did not take all.";
 
-/* The descriptor is asked for each time, for one that was kept might be somebody else's by now. */
+/* How many of the bytes a socket took: none if it is closed, broken or full, as where Python's `send` raises OSError.
+   -1 with an exception if it is no socket at all. The descriptor is asked for each time, for one that was kept might be
+   somebody else's by now. */
 static Py_ssize_t
 send_once(PyObject *sock, const char *data, Py_ssize_t size)
 {
@@ -30,6 +34,7 @@ send_once(PyObject *sock, const char *data, Py_ssize_t size)
     return taken < 0 ? 0 : (Py_ssize_t)taken;
 }
 
+/* As the plain `send_all`; IndexError if the list becomes shorter meanwhile. */
 PyObject *
 send_all(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
