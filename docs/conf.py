@@ -25,7 +25,8 @@ nitpick_ignore_regex = [
     ("py:.*", r"(trio|ssl|os|attrs|typing|collections\.abc|contextlib|types|json)\..*"),
     ("py:.*", r"(str|bytes|bytearray|memoryview|int|float|bool|object|tuple|list|dict|set|frozenset|None|Exception)"),
     ("py:.*", r"(TypeError|ValueError|RuntimeError|OSError|EOFError|KeyError|AssertionError)"),
-    ("py:class", r"(Any|AsyncGenerator|AsyncIterable|AsyncIterator|Awaitable|Buffer|Callable|ClassVar|Generator)"),
+    ("py:class", r"(AbstractAsyncContextManager|Any|AsyncGenerator|AsyncIterable|AsyncIterator|Awaitable)"),
+    ("py:class", r"(Buffer|Callable|ClassVar|Generator)"),
     ("py:class", r"(Final|IntEnum|Iterable|Iterator|Literal|Mapping|NamedTuple|Self|Unpack|TypedDict)"),
 ]
 
