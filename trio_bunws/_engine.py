@@ -1,6 +1,6 @@
 """What all connections of one server share: hub, sweeper, handlers, limits, and the nursery of their tasks.
 
-A plain holder, so that a connection does not know the server. `_serve.py` makes one for each server, and
+A plain holder, so that a connection does not know the server. `_run.py` makes one for each server, and
 `_client_life.py` one for each client, which has a single connection.
 """
 

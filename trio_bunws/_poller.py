@@ -2,7 +2,7 @@
 
 trio registers a socket anew for every wait, and every wait costs a task's turn. Here a socket is registered once,
 edge-triggered, and one task of the server reads whatever is ready and hands it to the connection, whose own task stays
-parked, or does not exist before it is needed. `_serve.py` runs one for each server, `_transport.py` reads by it. Where
+parked, or does not exist before it is needed. `_run.py` runs one for each server, `_transport.py` reads by it. Where
 there is no epoll there is no poller, and it waits by trio.
 """
 

@@ -1,7 +1,7 @@
 """One TCP connection: its requests one after the other, each through `fetch`, until its end or its upgrade.
 
 Who answers what is decided here; reading and writing are `_http_stream.py`'s, a WebSocket's life is `_connection.py`'s.
-`_serve.py` makes one session for each connection. It runs in a task, started at once or, where a poller reads, when
+`_run.py` makes one session for each connection. It runs in a task, started at once or, where a poller reads, when
 something must be waited for: a handshake that a plain `fetch` upgrades needs none, nor its WebSocket until its end.
 """
 
