@@ -61,10 +61,10 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
     )
     opening.add_argument("--proxy", metavar="URL", help="go through this HTTP proxy: http://host:port, or https://")
     tls = parser.add_argument_group("TLS, for wss://")
-    tls.add_argument("--ca", metavar="FILE", help="believe the certificates signed by those of this PEM file")
-    tls.add_argument("--cert", metavar="FILE", help="show this certificate (PEM; with its key, or --key)")
+    tls.add_argument("--ca", metavar="FILE", help="trust certificates signed by those in this PEM file")
+    tls.add_argument("--cert", metavar="FILE", help="present this certificate (PEM; with its key, or --key)")
     tls.add_argument("--key", metavar="FILE", help="the key of --cert")
-    tls.add_argument("--insecure", action="store_true", help="believe any certificate; for tests only")
+    tls.add_argument("--insecure", action="store_true", help="trust any certificate; for tests only")
 
 
 def client_maker(given: argparse.Namespace) -> Callable[[trio.abc.Stream | None], WebSocket]:
