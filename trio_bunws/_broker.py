@@ -20,7 +20,7 @@ class Batch(NamedTuple):
     """What goes to one channel in one piece."""
 
     channel: str
-    """Where to: any non-empty string of up to `limits.max_topic_length` bytes of UTF-8 and 2 more."""
+    """The channel's name: any non-empty string, of up to `limits.max_topic_length` + 2 bytes of UTF-8."""
     data: bytes
     """What every server gets that is subscribed to the channel: any bytes, to be carried unchanged."""
     messages: int
@@ -32,17 +32,17 @@ class BrokerStatistics:
     """What the broker has done for this server; `ServerStatistics.broker`. Messages are counted, not batches."""
 
     connected: bool
-    """Whether the broker is there now."""
+    """Whether the broker is connected now."""
     published: int
-    """Messages of this server that the broker has taken over."""
+    """Messages of this server that the broker has taken."""
     received: int
     """Messages of other servers."""
     lost: int
     """Messages of this server that the others do not get, or may not: the broker was away, or too slow."""
     skipped: int
-    """Batches from the broker that were left out, for no server of this version has made them."""
+    """Batches from the broker that were ignored, because no server of this version made them."""
     reconnects: int
-    """How often the broker was there again after it was away."""
+    """How often the broker connected again after it was away."""
 
 
 class BrokerLink(Protocol):
@@ -53,11 +53,11 @@ class BrokerLink(Protocol):
         ...
 
     def connected(self) -> None:
-        """Say that the broker is there, and subscribed to what `channels` has returned."""
+        """Report that the broker is connected, and subscribed to what `channels` returned."""
         ...
 
     def disconnected(self, reason: str) -> None:
-        """Say that the broker is away, or could not be reached: until `connected` all publishes count as lost.
+        """Report that the broker is away, or could not be reached: until `connected` all publishes count as lost.
 
         `reason` goes to the log, once until the next `connected`; it must not hold a password.
         """
@@ -83,13 +83,13 @@ class Broker(ABC):
 
     @abstractmethod
     async def run(self, link: BrokerLink, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Be connected, and hand to `link.receive` what comes, until cancelled; a lost connection is made anew.
+        """Stay connected until cancelled, pass what arrives to `link.receive`, and reconnect when necessary.
 
         Called once. It calls `task_status.started()` when the first try to connect is over, and the server waits for
         that: either `link.connected()` or `link.disconnected(reason)` was called before.
 
         Raises:
-            BrokerError: before `task_status.started()` only: what no second try would change, as a wrong password.
+            BrokerError: before `task_status.started()` only: what no second try would change, such as a wrong password.
                 `serve` raises it.
         """
 

@@ -39,12 +39,12 @@ MIB: Final = 1024 * 1024
 
 @final
 class WebSocket:
-    """A client's connection. `async with WebSocket("ws://...") as ws:` opens it, and closes it in the end.
+    """A client's connection. `async with WebSocket("ws://...") as ws:` opens it, and closes it at the end.
 
     Leaving the block closes and waits up to `close_timeout` for the server's answer; leaving it by an exception closes
     with 1011. When the block is cancelled, a Close with 1001 is offered once, without waiting. The block's exceptions
-    come out as they are, in no group. `async for message in ws` and `receive` give the messages; while `max_inbox` of
-    them wait, the connection is not read.
+    propagate as they are, not in a group. `async for message in ws` and `receive` give the messages; while `max_inbox`
+    of them wait, the connection is not read.
 
     Entering raises `trio.TooSlowError` after `open_timeout`, `HandshakeError` if the server or the proxy refuses
     (redirects are not followed), `RemoteProtocolError` if it does not speak HTTP, `ConnectionClosed` if `close` was
@@ -52,26 +52,26 @@ class WebSocket:
 
     Args:
         url: `ws://` or `wss://`; a user and password in it are sent as basic authentication. Unix sockets:
-            `ws+unix:///path/of.sock` or `wss+unix://`, and behind a colon what is asked for:
+            `ws+unix:///path/of.sock` or `wss+unix://`, with the path of the request after a colon:
             `ws+unix:///path/of.sock:/chat`.
         protocols: the subprotocols to offer, the preferred one first; or one.
         headers: more headers for the request.
-        tls: the context for `wss://`. Default: the system's certificates are believed.
+        tls: the context for `wss://`. Default: one that trusts the system's certificates.
         proxy: an HTTP proxy to go through (CONNECT): its `http://` or `https://` URL, or a `Proxy`. Default: none; no
             environment variable is read.
         per_message_deflate: compression to offer. Default: True, the offer that browsers make; messages are
             compressed only if sent with `compress=True`.
         max_payload_length: bytes of a received message, inflated; beyond it the connection closes with 1009. Default:
             16 MiB.
-        max_fragments: frames of a received message; beyond it 1009. Default: 16384.
+        max_fragments: frames of a received message; more close the connection with 1009. Default: 16384.
         backpressure_limit: unsent bytes above which messages are dropped; 0: none. Default: 16 MiB.
         max_inbox: messages that may wait to be received, or events for an `async` listener. Default: 16.
         open_timeout: seconds for connecting and the handshakes. Default: 10.
-        close_timeout: seconds for the closing handshake, and for listeners to end. Default: 10.
+        close_timeout: seconds for the closing handshake, and for listeners to finish. Default: 10.
         ping_interval: seconds between keep-alive pings, which measure the `latency`; 0: none. Default: 20.
-        ping_timeout: seconds after such a ping in which something must come, or the connection is given up with 1006;
+        ping_timeout: seconds after such a ping within which something must arrive, or the connection ends with 1006;
             0: never. While nothing is read, because of `pause` or a full inbox, it does not count. Default: 20.
-        stream: a connection to use instead of making one, as from `MemoryListener.connect`; it is owned.
+        stream: a connection to use instead of making one, such as `MemoryListener.connect` returns; it gets closed.
 
     Raises:
         TypeError, ValueError: if an argument is of the wrong type, or out of range; before any byte is sent.
@@ -154,23 +154,24 @@ class WebSocket:
     def add_event_listener(self, event_type: Literal["error"], listener: Callable[[ErrorEvent], object]) -> None: ...
 
     def add_event_listener(self, event_type: str, listener: Callable[..., object]) -> None:
-        """Have `listener(event)` called when something happens; add it before entering the block, to miss nothing.
+        """Call `listener(event)` when something happens; add it before entering the block, so that it misses nothing.
 
-        Events are told one at a time, in order: `open` (before the block begins), `message`, `ping`, `pong` (when the
-        ping has been answered, the latency measured), `error` (the opening failed, or the server broke the protocol)
-        and, once and last, `close`. Listeners of one event are called in the order in which they were added; `async`
-        ones are awaited before the next event, and while `max_inbox` events wait for them the connection is not read.
+        Events are delivered one at a time, in order: `open` (before the block begins), `message`, `ping`, `pong` (when
+        the ping has been answered, the latency measured), `error` (the opening failed, or the server broke the
+        protocol) and, once and last, `close`. Listeners of one event are called in the order in which they were added;
+        `async` ones are awaited before the next event, and while `max_inbox` events wait for them the connection is not
+        read.
 
-        Plain listeners run where the connection is read: they must not block. What one raises cancels the block and
-        comes out of it, as from a task in it, and the connection closes with 1011. When the connection is over,
-        `async` listeners have `close_timeout` to end, and none if the block is cancelled.
+        Plain listeners run where the connection is read: they must not block. An exception in one cancels the block and
+        propagates from it, like that of a task in a nursery, and the connection closes with 1011. When the connection
+        is over, `async` listeners have `close_timeout` to finish, and no time if the block is cancelled.
 
         With a `message` listener messages go only to listeners, and `receive` and iteration raise `RuntimeError`.
 
         Args:
             event_type: `"open"`, `"message"`, `"close"`, `"error"`, `"ping"` or `"pong"`.
             listener: what is called with an `OpenEvent`, `MessageEvent`, `CloseEvent` or `ErrorEvent`; `async` or not.
-                One that is there already is not added again.
+                One that was added already is not added again.
 
         Raises:
             TypeError, ValueError: if `listener` is not callable, or there is no such event.
@@ -182,7 +183,7 @@ class WebSocket:
         self._listeners.add(event_type, listener)
 
     def remove_event_listener(self, event_type: EventType, listener: Callable[..., object]) -> None:
-        """Have `listener` called no more; nothing happens if it was not added. `ValueError` if there is no such event.
+        """Stop calling `listener`; nothing happens if it was not added. `ValueError` if there is no such event.
 
         Without a `message` listener messages wait for `receive` again.
         """
@@ -194,7 +195,7 @@ class WebSocket:
         """Return the next message: text as `str`, others as `binary_type` says. A checkpoint.
 
         Raises:
-            ConnectionClosed: when there is none any more, because the connection is over.
+            ConnectionClosed: when there are no more, because the connection is over.
             RuntimeError: if messages go to a listener.
         """
         if self._listeners.has("message"):
@@ -219,12 +220,12 @@ class WebSocket:
     def pause(self) -> bool:
         """Stop reading: no further message is received, and TCP pushes back on the server.
 
-        Before the socket is open it holds from the beginning. False if the socket is closed (as in Bun).
+        Before the socket is open, it takes effect from the opening on. False if the socket is closed (as in Bun).
         """
         return self._set_paused(True)
 
     def resume(self) -> bool:
-        """Read again, beginning with what had come before the pause. Returns as `pause`."""
+        """Read again, starting with what had already arrived. Returns what `pause` does."""
         return self._set_paused(False)
 
     def _set_paused(self, paused: bool) -> bool:
@@ -241,7 +242,7 @@ class WebSocket:
 
     @property
     def is_paused(self) -> bool:
-        """Whether `pause` was called, and `resume` not since."""
+        """Whether `pause` was called and `resume` has not been since."""
         endpoint = self._life.endpoint
         return self._life.paused if endpoint is None else endpoint.is_paused
 
@@ -255,8 +256,8 @@ class WebSocket:
             dropped, because the socket is closing or has more than `backpressure_limit` unsent bytes.
 
         Raises:
-            TypeError: if `data` is neither `str` nor a buffer, or `compress` is no bool.
-            RuntimeError: if the socket is not open yet, as every method but `close` and `terminate`.
+            TypeError: if `data` is neither `str` nor a buffer, or `compress` is not a bool.
+            RuntimeError: if the socket is not open yet, as with every method that sends.
         """
         return self._opened.send(data, compress)
 
@@ -277,15 +278,15 @@ class WebSocket:
         return await self._opened.send_wait(data, compress)
 
     async def drained(self) -> None:
-        """Wait until all that was sent has left. A checkpoint. Raises `ConnectionClosed` if the end comes first."""
+        """Wait until all that was sent has left. A checkpoint. `ConnectionClosed` if the connection ends first."""
         await self._opened.drained()
 
     def ping(self, data: str | Buffer = b"") -> SendStatus:
-        """Send a ping with up to 125 bytes, more is a `ValueError`; text as UTF-8. Returns as `send`."""
+        """Send a ping with up to 125 bytes (more: `ValueError`); text as UTF-8. Returns what `send` does."""
         return self._opened.ping(data)
 
     def pong(self, data: str | Buffer = b"") -> SendStatus:
-        """Send an unsolicited pong; as `ping`. Pings of the server are answered without it."""
+        """Send an unsolicited pong; as `ping`. The server's pings are answered automatically."""
         return self._opened.pong(data)
 
     @property
@@ -303,7 +304,7 @@ class WebSocket:
     def close(self, code: int | None = None, reason: str = "") -> None:
         """Close: what was sent before leaves first, then a Close frame. Does nothing when closing or closed.
 
-        Before the socket is open it ends the opening, which raises `ConnectionClosed`.
+        Before the socket is open, it ends the opening, which raises `ConnectionClosed`.
 
         Args:
             code: 1000-1003, 1007-1014 or 3000-4999. None: the frame is empty, which counts as 1005.
@@ -357,7 +358,7 @@ class WebSocket:
     def binary_type(self) -> BinaryType:
         """What binary messages are: `"bytes"`, `"bytearray"` or `"memoryview"`; may be set at any time.
 
-        Bun's names `"nodebuffer"`, `"uint8array"`, `"arraybuffer"` may be set too; others are a `ValueError`.
+        Bun's names `"nodebuffer"`, `"uint8array"`, `"arraybuffer"` may be set too; others raise `ValueError`.
         """
         return self._life.binary_type
 

@@ -32,26 +32,26 @@ class OpenEvent:
 
 @frozen
 class MessageEvent:
-    """A message, a ping or a pong came (Bun: `MessageEvent`)."""
+    """A message, a ping or a pong arrived (Bun: `MessageEvent`)."""
 
     target: WebSocket
     """The socket."""
     data: str | bytes
-    """The message: text as `str`, others, and what pings and pongs bring, as `binary_type` says."""
+    """The message: text as `str`; binary messages, and the data of pings and pongs, as `binary_type` says."""
     type: Literal["message", "ping", "pong"] = "message"
     """Which event it is."""
 
 
 @frozen
 class CloseEvent:
-    """The connection is over, or there was none (Bun: `CloseEvent`). It is the last event."""
+    """The connection is over, or could not be opened (Bun: `CloseEvent`). It is the last event."""
 
     target: WebSocket
     """The socket."""
     code: int
-    """As in `CloseInfo`: the code of who closed first; 1005 for a Close without one, 1006 for no Close at all."""
+    """As in `CloseInfo`: the code of the side that closed first; 1005 for a Close without one, 1006 for no Close."""
     reason: str
-    """The words to it."""
+    """The reason given with the code, or ""."""
     was_clean: bool
     """Whether both sides have sent a Close frame."""
     type: Literal["close"] = field(default="close", init=False)

@@ -28,7 +28,7 @@ MAX_PING_TIME: Final = 86400.0
 
 
 class WebSocketOptions(TypedDict, total=False):
-    """The options of `WebSocket` that `reconnecting` passes on; what they mean is told there."""
+    """The options of `WebSocket` that `reconnecting` passes on; they are described there."""
 
     headers: HeadersLike | None
     tls: ssl.SSLContext | None

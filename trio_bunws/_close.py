@@ -36,7 +36,7 @@ class CloseInfo:
     """What the close handler is given: the code of the side that closed first, 1005 for a Close without a
     code, 1006 for a connection that ended without a Close."""
     reason: str
-    """The words to `code`, or ""."""
+    """The reason given with `code`, or ""."""
     sent: CloseFrame | None
     """The Close frame that this side sent, or None."""
     received: CloseFrame | None

@@ -113,7 +113,7 @@ class Endpoint(Subscriber):
             dropped, because the socket is closing or has more than `backpressure_limit` unsent bytes.
 
         Raises:
-            TypeError: if `data` is neither `str` nor a buffer, or `compress` is no bool.
+            TypeError: if `data` is neither `str` nor a buffer, or `compress` is not a bool.
         """
         if compress is not False:
             check_compress("send", compress)
@@ -157,7 +157,7 @@ class Endpoint(Subscriber):
     async def send_wait(self, data: str | Buffer, compress: bool = False) -> SendStatus:
         """Send a message as soon as it fits within `backpressure_limit`, instead of queueing past it.
 
-        Room is asked for its length before compression. A checkpoint. If it is cancelled, nothing was sent; if it
+        There must be room for its length before compression. A checkpoint. If it is cancelled, nothing was sent; if it
         returns, the message was accepted once.
 
         Raises:
@@ -184,7 +184,7 @@ class Endpoint(Subscriber):
     async def drained(self) -> None:
         """Wait until everything accepted so far, and what is sent meanwhile, has been taken by the transport.
 
-        A checkpoint. Raises `ConnectionClosed` if the connection ends before.
+        A checkpoint. Raises `ConnectionClosed` if the connection ends first.
         """
         await trio.lowlevel.checkpoint()
         outbox = self._outbox
@@ -206,7 +206,7 @@ class Endpoint(Subscriber):
     def ping(self, data: str | Buffer = b"") -> SendStatus:
         """Send a ping with up to 125 bytes; text as UTF-8.
 
-        Returns as `send`, but beyond `backpressure_limit` pings and pongs are still accepted, up to 64 KiB in all.
+        Returns what `send` does, but up to 64 KiB of pings and pongs are accepted even beyond `backpressure_limit`.
 
         Raises:
             TypeError: if `data` is neither `str` nor a buffer.
@@ -216,7 +216,7 @@ class Endpoint(Subscriber):
         return self._send_control(ping_frame(payload), len(payload))
 
     def pong(self, data: str | Buffer = b"") -> SendStatus:
-        """Send an unsolicited pong; as `ping`. Pings of the client are answered without it."""
+        """Send an unsolicited pong; as `ping`. The client's pings are answered automatically."""
         payload = encode_control("pong", data)
         return self._send_control(pong_frame(payload), len(payload))
 
@@ -250,7 +250,7 @@ class Endpoint(Subscriber):
     def terminate(self) -> None:
         """End the connection at once, without a Close frame; unsent bytes are lost.
 
-        The close handler gets `(1006, "")`, or what a close that had begun before says.
+        The close handler gets `(1006, "")`, or the code and reason of a close that had already begun.
         """
         self._begin_abort(ABNORMAL, offer_batch=True)
 
@@ -336,7 +336,7 @@ class Endpoint(Subscriber):
     def binary_type(self) -> BinaryType:
         """What binary messages, and the data of pings and pongs, are: `"bytes"`, `"bytearray"` or `"memoryview"`.
 
-        May be set, also to Bun's names: `"nodebuffer"`, `"uint8array"`, `"arraybuffer"`; others are a `ValueError`.
+        May be set, also to Bun's names: `"nodebuffer"`, `"uint8array"`, `"arraybuffer"`; others raise `ValueError`.
         """
         return self._binary_type
 
@@ -351,19 +351,19 @@ class Endpoint(Subscriber):
     def pause(self) -> None:
         """Stop reading: no further message is handled, and TCP pushes back on the client.
 
-        That the client has gone may then be found out only by sending to it, or after `resume`.
+        While paused, it may be noticed only by sending, or after `resume`, that the client has gone.
         """
         self._paused = True
 
     def resume(self) -> None:
-        """Read again, beginning with what had come before the pause."""
+        """Read again, starting with what had already arrived."""
         if self._paused:
             self._paused = False
             self._driver.resumed()
 
     @property
     def is_paused(self) -> bool:
-        """Whether `pause` was called, and `resume` not since; from a close on False, for then input is read again."""
+        """Whether `pause` was called and `resume` has not been since; False during a close: input is read then."""
         return self._paused and self._state is OPEN
 
     def statistics(self) -> SocketStatistics:

@@ -27,7 +27,7 @@ REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
 class BunwsError(Exception):
-    """The base class of every exception that is the package's own."""
+    """The base class of all exceptions that the package defines."""
 
 
 class LocalProtocolError(BunwsError):
@@ -39,7 +39,7 @@ class RemoteProtocolError(BunwsError):
 
     Args:
         message: what it did, in words.
-        close_code: the code that the connection is closed with, as 1002, 1007 or 1009.
+        close_code: the code that the connection is closed with, such as 1002, 1007 or 1009.
     """
 
     def __init__(self, message: str, close_code: int) -> None:
@@ -59,7 +59,7 @@ class ConnectionClosed(BunwsError):
         sent: our Close frame, or None if none was sent.
         code: how the connection ended, as in `CloseInfo`; by default the code of ``received``, else of
             ``sent``, else 1006.
-        reason: the words to ``code``; without a ``code`` those of the same frame, or "".
+        reason: the reason given with ``code``; without a ``code``, the one in the same frame, or "".
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class HandshakeError(BunwsError):
         headers: the headers of its response.
         body: the first bytes of the response's body, as far as it was read.
         reason: what is wrong with a response whose status is 101, or "".
-        from_proxy: it was the proxy that refused, when it was asked for the way to the server.
+        from_proxy: whether it was the proxy that refused, when asked to connect to the server.
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
 Nothing here calls a handler. `_dispatch.py` does, by the resolved table (`Calls`), so that no event asks twice whether
 a handler exists or is async; `Server.reload` swaps the table through `HandlerSlot`.
-Source: https://bun.com/docs/api/websockets; the fluent form is brioche's.
+Source: https://bun.com/docs/runtime/http/websockets; the fluent form is brioche's.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _deflate(_instance: object, attribute: attrs.Attribute[Any], value: object) 
 
 @attrs.frozen(kw_only=True)
 class WebSocketHandler(Generic[T]):
-    """What the application does with its WebSockets, and the options of each; all arguments are by keyword.
+    """What the application does with its WebSockets, and the options of each; all arguments are keyword-only.
 
     ``T`` is the type of ``ws.data``. Every handler is optional and may be ``def`` or ``async def``; ``open``, the
     messages in order and ``close`` run one at a time per socket. An instance is immutable: ``on_<handler>`` and
@@ -150,9 +150,9 @@ class WebSocketHandler(Generic[T]):
     returns, the connection closes with 1000. Beyond Bun."""
 
     max_payload_length: int = attrs.field(default=16 * 1024 * 1024, validator=at_least(1))
-    """Bytes of one received message, inflated; beyond it 1009. Default: 16 MiB."""
+    """Bytes of one received message, inflated; beyond it the connection closes with 1009. Default: 16 MiB."""
     backpressure_limit: int = attrs.field(default=16 * 1024 * 1024, validator=at_least(0))
-    """Unsent bytes over which a send drops its message; 0: no limit. Default: 16 MiB."""
+    """Unsent bytes above which a send drops its message; 0: no limit. Default: 16 MiB."""
     close_on_backpressure_limit: bool = attrs.field(default=False, validator=boolean)
     """Whether the send that would drop its message closes the socket. Default: False."""
     idle_timeout: float = attrs.field(default=120, validator=timeout(maximum=MAX_IDLE_TIMEOUT))

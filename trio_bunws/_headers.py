@@ -28,9 +28,9 @@ class Headers:
         items: a mapping of names to values, an iterable of ``(name, value)`` pairs, or another `Headers`.
 
     Raises:
-        TypeError: for anything else, and for a name or value that is no `str`.
-        ValueError: for a name that is no token, and for a value that holds CR, LF, NUL or another control character
-            but tab, or a character outside latin-1. White space around a value is cut off.
+        TypeError: for anything else, and for a name or value that is not a `str`.
+        ValueError: for a name that is not a token, and for a value that holds CR, LF, NUL or another control character
+            except tab, or a character outside latin-1. White space around a value is cut off.
     """
 
     __slots__ = ("_items",)
@@ -73,7 +73,7 @@ class Headers:
         return [value for lower, _, value in self._items if lower == wanted]
 
     def append(self, name: str, value: str) -> None:
-        """Add a field, beside those of the same name."""
+        """Add a field; those of the same name stay."""
         self._items.append(_checked(name, value))
 
     def set(self, name: str, value: str) -> None:
@@ -83,7 +83,7 @@ class Headers:
         self._items[index:] = [item, *(other for other in self._items[index:] if other[0] != item[0])]
 
     def delete(self, name: str) -> None:
-        """Remove every field of this name; none is fine."""
+        """Remove every field of this name, if there is any."""
         wanted = name.lower()
         self._items = [item for item in self._items if item[0] != wanted]
 

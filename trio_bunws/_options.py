@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 Compressor: TypeAlias = Literal[
     "disable", "shared", "dedicated", "3KB", "4KB", "8KB", "16KB", "32KB", "64KB", "128KB", "256KB"
 ]
-"""How much memory a compressor or decompressor keeps: none (``"shared"``: each message by itself), or its own
-window of up to so many bytes. The names are Bun's; BEHAVIOUR.md, 31, says what each one negotiates."""
+"""How much memory a compressor or decompressor keeps: none (``"shared"``: each message by itself), or a window of its
+own of up to that size. The names are Bun's; `docs/behaviour.md`, 31, says what each one negotiates."""
 
 COMPRESSORS: Final[tuple[str, ...]] = get_args(Compressor)
 
@@ -119,17 +119,17 @@ def _compressor(instance: object, attribute: attrs.Attribute[Any], value: object
 
 @attrs.frozen(kw_only=True)
 class PerMessageDeflate:
-    """How messages are compressed (RFC 7692), each direction by itself; all arguments are by keyword.
+    """How messages are compressed (RFC 7692), each direction by itself; all arguments are keyword-only.
 
-    True means ``"shared"``, False and ``"disable"`` mean off; both off: no compression. It is negotiated when a
-    connection opens and stays as it is then. Compressed are messages sent or published with ``compress=True``, which is
-    the default of `Server.publish` alone.
+    True means ``"shared"``, False and ``"disable"`` mean off; if both are off, there is no compression. It is
+    negotiated when a connection opens, and does not change after that. Messages are compressed only if sent or
+    published with ``compress=True``, which is the default of `Server.publish` alone.
 
     ``"shared"`` compresses each message by itself: a connection keeps no memory for it, and a publish is compressed
     once for all receivers. The others remember what was sent before, which makes similar short messages much shorter.
     They cost each connection memory, from its first compressed message on: 12 KiB (``"3KB"``) to 129 KiB
-    (``"dedicated"``, ``"256KB"``) for what it sends, 8 to 40 for what it receives; and each receiver of a publish a
-    compression of its own.
+    (``"dedicated"``, ``"256KB"``) for what it sends, 8 to 40 for what it receives; and a publish is compressed anew for
+    each receiver.
 
     Raises:
         TypeError: if an option is of the wrong type.
@@ -139,7 +139,7 @@ class PerMessageDeflate:
     compress: bool | Compressor = attrs.field(default="shared", validator=_compressor)
     """The compressor for what this side sends. Default: ``"shared"``. Off: only received messages may be compressed."""
     decompress: bool | Compressor = attrs.field(default="shared", validator=_compressor)
-    """The decompressor for what the peer sends. Default: ``"shared"``, also when off while `compress` is on."""
+    """The decompressor for what the peer sends. Default: ``"shared"``; off means the same while `compress` is on."""
     min_size: int = attrs.field(default=0, validator=at_least(0))
     """Bytes; a shorter payload is sent as it is. Default: 0."""
 
@@ -152,31 +152,31 @@ def check_deflate(owner: str, name: str, value: object) -> None:
 
 @attrs.frozen(kw_only=True)
 class Limits:
-    """What a server grants to one peer and to all of them; times in seconds, sizes in bytes, all by keyword.
+    """What a server allows one peer, and all peers together; times in seconds, sizes in bytes, all keyword-only.
 
     Raises:
-        TypeError: if a limit is of the wrong type; a bool is no number.
+        TypeError: if a limit is of the wrong type; a bool is not a number.
         ValueError: if a count or a size is below 1, or a time is not above 0 and finite.
     """
 
     max_connections: int | None = attrs.field(default=None, validator=at_least(1, optional=True))
-    """Connections open at a time. Default: None, no limit."""
+    """Connections open at the same time. Default: None, no limit."""
     max_connections_per_ip: int | None = attrs.field(default=None, validator=at_least(1, optional=True))
-    """Connections open at a time from one IPv4 address, or from one IPv6 network of 64 bits: a customer has all of its
-    addresses. Default: None, no limit, for behind a proxy every client has its address."""
+    """Connections open at the same time from one IPv4 address, or from one IPv6 /64 network, because one customer has
+    all of its addresses. Default: None, no limit, because behind a proxy all clients have the proxy's address."""
     max_header_size: int = attrs.field(default=16384, validator=at_least(1))
-    """Bytes of a request's head, the request line included; beyond it 431. Default: 16384."""
+    """Bytes of a request's head, the request line included; a longer one gets 431. Default: 16384."""
     max_headers: int = attrs.field(default=100, validator=at_least(1))
-    """Header lines of a request; beyond it 431. Default: 100."""
+    """Header lines of a request; more get 431. Default: 100."""
     header_timeout: float = attrs.field(default=10.0, validator=timeout())
     """Seconds for a request's head to arrive. Default: 10."""
     handshake_timeout: float = attrs.field(default=10.0, validator=timeout())
     """Seconds for the TLS handshake. Default: 10."""
     close_timeout: float = attrs.field(default=10.0, validator=timeout())
-    """Seconds that a close may go without progress, and that handlers have to end in. Default: 10."""
+    """Seconds that a close may go without progress, and that handlers have to finish. Default: 10."""
     max_fragments: int = attrs.field(default=16384, validator=at_least(1))
-    """Frames of one message; beyond it 1009. Default: 16384."""
+    """Frames of one message; more close the connection with 1009. Default: 16384."""
     max_topics_per_socket: int = attrs.field(default=1024, validator=at_least(1))
     """Topics that one socket may be subscribed to; beyond it ``subscribe`` returns False. Default: 1024."""
     max_topic_length: int = attrs.field(default=1024, validator=at_least(1))
-    """Bytes of a topic's name in UTF-8; beyond it `ValueError`. Default: 1024."""
+    """Bytes of a topic's name in UTF-8; a longer one raises `ValueError`. Default: 1024."""

@@ -27,19 +27,19 @@ ORIGIN: Final = re.compile(
 class Origins:
     """The origins whose pages may open a WebSocket: `if not origins.check(request): return Response(status=403)`.
 
-    A browser tells with every WebSocket handshake from which page's script it comes, and sends that user's cookies
-    with it, whatever page that is. So a server that knows its users by cookies must look at the origin.
+    With every WebSocket handshake a browser says which page's script it comes from, and sends the user's cookies,
+    whatever page that is. So a server that knows its users by cookies must check the origin.
 
     An origin is scheme, host and port, as in `"https://example.org"` or `"http://127.0.0.1:3000"`. All three must be
     the same: another port, `http` for `https` or a subdomain are other origins, and there are no wildcards.
 
     Args:
         allowed: the origins, each a string. Case does not matter, a default port may be named or left out, and a host
-            may be written in Unicode; compared is what browsers send.
+            may be written in Unicode; what browsers send is compared.
 
     Raises:
-        TypeError: if there is none, or one is no string.
-        ValueError: if one is no origin that a page could have, such as a URL with a path; the message says why.
+        TypeError: if there is none, or one is not a string.
+        ValueError: if one is not an origin that a page could have, such as a URL with a path; the message says why.
     """
 
     __slots__ = ("_allowed",)
@@ -50,13 +50,13 @@ class Origins:
         self._allowed: Final = frozenset(map(_checked, allowed))
 
     def check(self, request: Request) -> bool:
-        """Return whether the page that made this request may. Never checkpoints.
+        """Return whether the page that made this request may open a WebSocket. Never checkpoints.
 
         True if the request's one `Origin` is allowed, and also if it has none: then no browser sent it, and programs
         can claim any origin. False for every other, `null` (sandboxed frames, local files) included, and for several.
 
         Raises:
-            TypeError: if `request` is no `Request`.
+            TypeError: if `request` is not a `Request`.
         """
         check_request("check", request)
         values = request.headers.getall("origin")

@@ -39,16 +39,16 @@ def _parsed(proxy: Proxy) -> Target:
 
 @attrs.frozen
 class Proxy:
-    """An HTTP proxy, where more than its URL has to be said: `WebSocket(url, proxy=Proxy(...))`.
+    """An HTTP proxy that needs more than its URL: `WebSocket(url, proxy=Proxy(...))`.
 
     Raises:
-        TypeError, ValueError: if an argument is of the wrong type, or no such URL or header.
+        TypeError, ValueError: if an argument is of the wrong type, or not such a URL or header.
     """
 
     url: str = attrs.field()
     """`http://` or `https://`; a user and password in it are sent as basic authentication."""
     headers: Headers = attrs.field(default=None, converter=_to_headers, kw_only=True)
-    """Headers for the proxy alone, as `Proxy-Authorization`. Default: none."""
+    """Headers for the proxy alone, such as `Proxy-Authorization`. Default: none."""
     tls: ssl.SSLContext | None = attrs.field(default=None, validator=_check_tls, kw_only=True)
     """The context for an `https://` proxy. Default: that of the `WebSocket`."""
     _target: Target = attrs.field(default=attrs.Factory(_parsed, takes_self=True), init=False, repr=False, eq=False)

@@ -47,7 +47,7 @@ def reconnecting(
     connect: Callable[[], Awaitable[trio.abc.Stream]] | None = None,
     **options: Unpack[WebSocketOptions],
 ) -> Reconnecting:
-    """Iterate over connected sockets: when one is done with, the next step of the loop connects again (beyond Bun).
+    """Iterate over connected sockets: after each one, the next step of the loop connects again (beyond Bun).
 
     Example::
 
@@ -60,15 +60,16 @@ def reconnecting(
 
     The sockets are open: use them without `async with`. The next step closes the one before, as leaving its block
     would, if it is not closed already. Leaving the loop otherwise abandons the socket, as a cancellation would; for an
-    orderly close, and on other Pythons than CPython, use `async with reconnecting(...) as sockets:` around the loop.
+    orderly close, and on Pythons other than CPython, use `async with reconnecting(...) as sockets:` around the loop.
 
-    The first attempt begins at once. Before each further one there is a pause, between half and all of
-    `initial_delay`, doubled with each attempt up to `max_delay`; a connection that lasted `stable_after` lets it begin
-    anew. Attempts that fail are logged (`trio_bunws.reconnect`, at INFO).
+    The first attempt begins at once. Before each further one there is a pause, between half and all of `initial_delay`,
+    doubled with each attempt up to `max_delay`; after a connection that lasted `stable_after` it starts over. Attempts
+    that fail are logged (`trio_bunws.reconnect`, at INFO).
 
-    An attempt that would fail again and again raises out of the loop: a `HandshakeError` for 401, 403, 404 and every
-    other 4xx but 408, 425 and 429, for a redirect for good, and for a 101 that does not belong to our request; a
-    `trio.BrokenResourceError` whose `__cause__` tells why the certificate is not believed, as for a wrong name.
+    An error that every further attempt would meet too is raised from the loop: a `HandshakeError` for 401, 403, 404 and
+    every other 4xx except 408, 425 and 429, for a permanent redirect, and for a 101 that does not belong to our
+    request; a `trio.BrokenResourceError` whose `__cause__` says why the certificate is not trusted, such as a wrong
+    name.
 
     Args:
         url: as for `WebSocket`, like `protocols` and `options`.
@@ -235,7 +236,7 @@ def is_final(exc: BaseException) -> bool:
 
     So it is where the server (or the proxy) answers that we must not connect, or not like this: every 4xx but 408, 425
     and 429, the redirects 301 and 308, and a 101 that is no answer to our request; and where its TLS certificate is not
-    to be believed, as when it is for another name.
+    to be trusted, as when it is for another name.
     """
     if isinstance(exc, HandshakeError):
         status = exc.status

@@ -193,7 +193,7 @@ class Request:
         return (await self.body()).decode("utf-8-sig", errors="replace")
 
     async def json(self) -> Any:  # noqa: ANN401  # user data
-        """Read the body as JSON. Raises `json.JSONDecodeError` (a `ValueError`) if it is none, and as `body` does."""
+        """Read the body as JSON. Raises as `body`, and `json.JSONDecodeError` (a `ValueError`) if it is not JSON."""
         return json.loads(await self.text())
 
     async def stream(self) -> AsyncIterator[bytes]:

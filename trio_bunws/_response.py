@@ -33,7 +33,7 @@ class Response:
 
     Raises:
         TypeError: if an argument is of the wrong type.
-        ValueError: if the status is out of range or allows no body, or a header cannot go on the wire.
+        ValueError: if the status is out of range or allows no body, or a header cannot be sent.
     """
 
     __slots__ = ("_body", "headers", "status")
@@ -88,9 +88,8 @@ class Response:
     def file(cls, path: StrPath, *, root: StrPath | None = None) -> Response:
         """Make a response of a file's content, its type by the name; a range is served if the client asks for one.
 
-        The file is opened when the response is sent; if there is none by then, it is a 404. Headers that are set on
-        the response take the place of ours; with a status other than 200 the whole file is sent, as a page of that
-        status.
+        The file is opened when the response is sent; if there is none by then, it is a 404. Headers that are set on the
+        response replace ours; with a status other than 200 the whole file is sent, as a page of that status.
 
         Args:
             path: the file.

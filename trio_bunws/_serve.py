@@ -87,17 +87,18 @@ async def serve(
         reuse_port: let several processes listen on this port (`SO_REUSEPORT`).
         tls: speak TLS with this context.
         listeners: serve these listeners instead; they are owned, and closed, by the server.
-        broker: publish to the subscribers of all servers that share it. Default: None, those of this one.
-        limits: what is granted to peers.
-        max_request_body_size: bytes of a request's body; beyond it 413. Default: 128 MiB.
+        broker: publish to the subscribers of all servers that share it. Default: None, only this server's.
+        limits: the limits that peers must keep to.
+        max_request_body_size: bytes of a request's body; a longer one gets 413. Default: 128 MiB.
         idle_timeout: seconds without progress after which an HTTP connection is dropped; 0: never. Default: 10. The
-            pauses in one request's body may be 300 seconds in all (or one such time), and 1 second for each KiB of it.
+            pauses in one request's body may add up to 300 seconds (or to `idle_timeout`, if that is longer), plus 1
+            second for each KiB received.
         task_status: set by `nursery.start`.
 
     Raises:
         TypeError, ValueError: if an argument is of the wrong type or out of range.
         OSError: if it cannot listen.
-        BrokerError: if the broker refuses this server; one that is only away does not keep it from serving.
+        BrokerError: if the broker refuses this server; one that is merely unreachable does not keep it from serving.
     """
     async with open_server(
         fetch,
@@ -135,11 +136,11 @@ async def open_server(
     max_request_body_size: int = MAX_BODY,
     idle_timeout: float = 10.0,
 ) -> AsyncGenerator[Server[T]]:
-    """Serve while the `async with` block runs; it yields the `Server`, which listens already (beyond Bun).
+    """Serve while the `async with` block runs; it yields the `Server`, which is already listening (beyond Bun).
 
-    Leaving the block is `stop(True)`, and waits for the end; leaving it by an exception or cancellation does the same
-    within `limits.close_timeout`. The arguments, and what they raise, are those of `serve`. Exceptions of the block
-    come out as they are, in no group.
+    Leaving the block calls `stop(True)` and waits until all has ended; leaving it by an exception or cancellation does
+    the same within `limits.close_timeout`. The arguments, and what they raise, are those of `serve`. Exceptions of the
+    block propagate as they are, not in a group.
     """
     check_handlers("serve", fetch, UNSET if websocket is None else websocket, error)
     if fetch is None and websocket is None:

@@ -58,10 +58,10 @@ MAX_TIMEOUT: Final = 86_400.0
 
 @final
 class Server(Generic[T]):
-    """A running server, as `serve` and `open_server` give it, and `fetch` gets it (Bun: `Server`).
+    """A running server, as `serve` and `open_server` provide it, and `fetch` receives it (Bun: `Server`).
 
-    Not made by the application. All methods but `subscriber_count_everywhere` are plain functions that never
-    checkpoint.
+    Only `serve` and `open_server` create it. All methods except `subscriber_count_everywhere` are plain functions that
+    never checkpoint.
     """
 
     __slots__ = (
@@ -142,18 +142,18 @@ class Server(Generic[T]):
         """Make a WebSocket of a request; `fetch` then returns `None`. The 101 is sent after `fetch` has returned.
 
         Args:
-            request: what `fetch` got; it may have awaited since.
+            request: the request that `fetch` received; `fetch` may have awaited since.
             headers: added to the response, a mapping or pairs; those that the handshake itself sets are ignored.
             data: becomes `ws.data`.
             protocol: the subprotocol, answered only if the client offered it (or a `Sec-WebSocket-Protocol` header).
 
         Returns:
-            True once per request; False if it was upgraded or answered already, if it is no WebSocket handshake, and
+            True once per request; False if it was upgraded or answered already, if it is not a WebSocket handshake, and
             once `stop` closes WebSockets.
 
         Raises:
-            TypeError: if `request` is no `Request`, or `headers` or `protocol` are of the wrong type.
-            ValueError: if a header cannot go on the wire.
+            TypeError: if `request` is not a `Request`, or `headers` or `protocol` are of the wrong type.
+            ValueError: if a header cannot be sent.
             RuntimeError: if the server has no `websocket` handler.
         """
         check_request("upgrade", request)
@@ -188,17 +188,17 @@ class Server(Generic[T]):
     def publish(self, topic: str, data: str | Buffer, compress: bool = True) -> SendStatus:
         """Send a message to all subscribers of a topic; compressed for those who agreed to compression, as in Bun.
 
-        With a broker those of other servers get it too, at most once, and nothing here waits for them.
+        With a broker, subscribers on other servers get it too, at most once; nothing here waits for them.
         It is compressed once for all receivers that share parameters without context takeover (`per_message_deflate` of
         True, or "shared"), else for each receiver. `compress=False` sends it as it is.
 
         Returns:
             The payload's length in bytes, before compression; -1 if a receiver has unsent bytes; 0 if there is no
-            receiver, or one is over its limit. The others get the message whatever happens to one. Other servers'
-            receivers are not in it.
+            receiver, or one is over its limit. What happens to one receiver does not affect the others. Receivers on
+            other servers are not counted.
 
         Raises:
-            TypeError: if `data` is neither `str` nor a buffer, `compress` is no bool, or `topic` no `str`.
+            TypeError: if `data` is neither `str` nor a buffer, `compress` is not a bool, or `topic` is not a `str`.
             ValueError: if `topic` is empty or too long.
         """
         check_compress("publish", compress)
@@ -216,12 +216,13 @@ class Server(Generic[T]):
     async def subscriber_count_everywhere(self, topic: str, timeout: float = 1.0) -> int:
         """Return how many sockets are subscribed to a topic on all servers that share the broker (beyond Bun).
 
-        Counted are this one and those that answer within `timeout` seconds; without a broker, or while it is away,
-        only this one. It returns as soon as all have answered, where the broker knows how many they are. A checkpoint.
+        This server is counted, and those that answer within `timeout` seconds; without a broker, or while it is
+        disconnected, only this one. If the broker knows how many servers there are, it returns as soon as all have
+        answered. A checkpoint.
 
         Raises:
-            TypeError: if `topic` is no `str`, or `timeout` no number.
-            ValueError: if `topic` is empty or too long, or `timeout` not above 0 and finite.
+            TypeError: if `topic` is not a `str`, or `timeout` is not a number.
+            ValueError: if `topic` is empty or too long, or `timeout` is not above 0 and finite.
         """
         check_timeout("subscriber_count_everywhere", "timeout", timeout)
         own = self.subscriber_count(topic)
@@ -250,7 +251,7 @@ class Server(Generic[T]):
     def timeout(self, request: Request, seconds: float) -> None:
         """Allow this request so many seconds without progress, instead of `idle_timeout`.
 
-        0: any number, and its body may be as slow as it likes.
+        0: no limit, and its body may be as slow as it likes.
         """
         check_request("timeout", request)
         check_timeout("timeout", "seconds", seconds, maximum=MAX_TIMEOUT)
@@ -284,7 +285,7 @@ class Server(Generic[T]):
         return len(self._engine.connections)
 
     def statistics(self) -> ServerStatistics:
-        """Return counts since the server began, and of now (beyond Bun). Looks at every socket."""
+        """Return counts since the server started, and current ones (beyond Bun). Looks at every socket."""
         return self._engine.statistics(self._admission.count)
 
     def start_soon(self, async_fn: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> None:
@@ -349,7 +350,7 @@ class Server(Generic[T]):
         reason: str = "Server closed",
         grace: float | None = None,
     ) -> Awaitable[None]:
-        """Stop listening, at once; the awaitable it returns ends with the last connection. Awaiting it is optional.
+        """Stop listening at once; awaiting the result, which is optional, waits for the last connection to end.
 
         Args:
             close_active_connections: also close all WebSockets with `code` and `reason`; without it they stay.
@@ -359,7 +360,7 @@ class Server(Generic[T]):
 
         Raises:
             TypeError, ValueError: if an argument is of the wrong type or out of range.
-            RuntimeError: when awaited inside a handler or `fetch`, which the end would wait for.
+            RuntimeError: when awaited inside a handler or `fetch`: it would wait for its own caller.
         """
         check_bool("stop", "close_active_connections", close_active_connections)
         frame = CloseFrame(check_close_code(code, "stop"), cut_reason(reason, "stop"))

@@ -54,7 +54,7 @@ class Totals:
 
 @frozen
 class ServerStatistics:
-    """Counts since the server began, and of now; `Server.statistics` returns it."""
+    """Counts since the server started, and current ones; `Server.statistics` returns it."""
 
     connections: int
     """TCP connections open now, HTTP ones included."""
@@ -79,7 +79,7 @@ class ServerStatistics:
     ticks: int
     """Times that the hub has written what was published, or sent outside of the socket's own handlers.
 
-    Once for all that came together in a scheduler tick, or while sockets were read in a row.
+    All that came together in one scheduler tick, or while sockets were read in a row, counts once.
     """
     tick_seconds: float
     """Seconds from the first publish or send of each, or the beginning of such reading, until all of it was written,
@@ -91,6 +91,6 @@ class ServerStatistics:
     compression: str
     """What compresses and decompresses: `"zlib"`, or `"isal"` where the extra `speed` is installed."""
     masking: str
-    """What takes masks off: `"c"`, or `"python"` where the package's extension was not built, or is not wanted."""
+    """What unmasks frames: `"c"`, or `"python"` where the package's extension was not built, or is not wanted."""
     broker: BrokerStatistics | None
     """What the broker has done; `None` without one."""

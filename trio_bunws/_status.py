@@ -1,7 +1,7 @@
 """What a send reports and the states that a socket goes through: plain numbers with names, as in Bun.
 
 No behaviour lives here. `_outbox` and `_hub` make the statuses, `_websocket` hands them to the application.
-Sources: https://bun.com/docs/api/websockets (the return value of ``ws.send``); RFC 6455, section 4 (the states).
+Sources: https://bun.com/docs/runtime/http/websockets (what ``ws.send`` returns); RFC 6455, section 4 (the states).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final, Self, TypeAlias, final
 class MessageSent(int):
     """The message was accepted and nothing waits: the int is its payload's length in bytes, without headers.
 
-    An empty message that was sent is ``MessageSent(0)``: equal to 0, as in Bun, and yet no `MessageDropped`.
+    An empty message that was sent is ``MessageSent(0)``: equal to 0, as in Bun, and yet not a `MessageDropped`.
 
     Raises:
         ValueError: if ``bytes_sent`` is negative.
@@ -61,7 +61,7 @@ class MessageBackpressured(_Singleton):
 
 @final
 class MessageDropped(_Singleton):
-    """The message went nowhere, for the backpressure limit or a closed socket: 0. There is one instance."""
+    """The message was dropped, because of the backpressure limit or a closed socket: 0. There is one instance."""
 
     __slots__ = ()
 

@@ -56,13 +56,13 @@ class ServerDriver(Driver, Protocol):
 
 @final
 class ServerWebSocket(Endpoint, Generic[T]):
-    """One client's connection, as handlers get it (Bun: `ServerWebSocket`).
+    """One client's connection, as handlers receive it (Bun: `ServerWebSocket`).
 
-    Not made by the application. All methods but `drained`, `send_wait`, `closed` and `start` are plain functions that
-    never wait and never checkpoint; call them from any task of the same trio run, and from another thread with
-    `trio.from_thread.run_sync(ws.send, ...)`.
+    The server creates it, never the application. All methods except `drained`, `send_wait`, `closed` and `start` are
+    plain functions that never wait and never checkpoint; call them from any task of the same trio run, or from another
+    thread with `trio.from_thread.run_sync(ws.send, ...)`.
 
-    Source: https://bun.com/docs/api/websockets and `BEHAVIOUR.md`.
+    Source: https://bun.com/docs/runtime/http/websockets and `docs/behaviour.md`.
     """
 
     __slots__ = ("_limits", "_remote_address", "_request", "_slot", "data")
@@ -99,17 +99,17 @@ class ServerWebSocket(Endpoint, Generic[T]):
     # Publishing
 
     def publish(self, topic: str, data: str | Buffer, compress: bool = False) -> SendStatus:
-        """Send a message to all subscribers of a topic but this socket (`publish_to_self=True`: to it too).
+        """Send a message to all subscribers of a topic except this socket (with `publish_to_self=True`, to it too).
 
         The socket need not be subscribed, and may be closed. With `compress` it is compressed for those receivers who
         agreed to compression: once for all that share parameters without context takeover, else for each.
 
         Returns:
             The payload's length in bytes, before compression; -1 if a receiver has unsent bytes; 0 if there is no
-            receiver, or one is over its limit. The others get the message whatever happens to one.
+            receiver, or one is over its limit. What happens to one receiver does not affect the others.
 
         Raises:
-            TypeError: as `send`; or if `topic` is no `str`.
+            TypeError: as `send`; or if `topic` is not a `str`.
             ValueError: if `topic` is empty or too long.
         """
         if compress is not False:
@@ -154,7 +154,7 @@ class ServerWebSocket(Endpoint, Generic[T]):
             True, also if it was subscribed already; False when closing or closed, or over `max_topics_per_socket`.
 
         Raises:
-            TypeError: if `topic` is no `str`.
+            TypeError: if `topic` is not a `str`.
             ValueError: if `topic` is empty or longer than `limits.max_topic_length` bytes.
         """
         check_topic("subscribe", topic, self._limits.max_topic_length)
@@ -193,9 +193,9 @@ class ServerWebSocket(Endpoint, Generic[T]):
     # Corks
 
     def cork(self, callback: Callable[[ServerWebSocket[T]], R]) -> R:
-        """Call `callback(ws)` and write in one piece all that it sends; handlers run corked anyway.
+        """Call `callback(ws)` and write all that it sends in one piece; handlers run corked anyway.
 
-        Returns what `callback` returns; its exceptions propagate, after what it sent has left.
+        Returns what `callback` returns; its exceptions propagate, after what it sent has been written.
 
         Raises:
             TypeError: if `callback` is not callable.
@@ -207,10 +207,10 @@ class ServerWebSocket(Endpoint, Generic[T]):
 
     @contextmanager
     def corked(self) -> Generator[None]:
-        """Write in one piece all that is sent within the `with` block (beyond Bun). Blocks may be nested.
+        """Write all that is sent within the `with` block in one piece (beyond Bun). Blocks may be nested.
 
-        In an `async` block frames wait while it waits, until it ends, 16 KiB have come together, or an answer to the
-        client takes them along.
+        A block that awaits holds its frames back until it ends, 16 KiB have accumulated, or an answer to the client
+        takes them along.
         """
         outbox = self._outbox
         outbox.corks += 1

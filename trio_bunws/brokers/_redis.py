@@ -40,8 +40,9 @@ class RedisBroker(Broker):
     """Publishes reach all servers that have a `RedisBroker` to the same Redis, with the same prefix.
 
     A topic is the channel ``<prefix>t:<topic>``. A Redis that is away when the server starts, or goes away, does not
-    stop it: it is tried again, after 0.05 to 5 seconds, and what is published for others meanwhile is lost and counted.
-    Needs the extra `redis`, and Redis 6 or later (7 with `cluster`). `docs/scale-out.md` has the rest.
+    stop the server: connecting is tried again, after 0.05 to 5 seconds, and what is published for others meanwhile is
+    lost and counted. Needs the extra `redis`, and Redis 6 or later (7 with `cluster`). `docs/scale-out.md` has the
+    rest.
 
     Args:
         url: ``redis://[[user]:password@]host[:port][/db]``, ``rediss://...`` for TLS, or ``unix:///path``; user and
@@ -50,12 +51,13 @@ class RedisBroker(Broker):
         cluster: the URL is that of one node of a Redis cluster: use sharded channels, each on its node.
         tls: the context for ``rediss://``. Default: the system's certificates, and the host's name is checked.
         timeout: seconds that connecting, and each answer, may take before Redis counts as away. Default: 5.
-        keepalive: seconds between two looks whether a silent connection still lives. Default: 15.
+        keepalive: seconds between two checks that a silent connection is still alive. Default: 15.
         max_queue_size: bytes of messages that wait for Redis; what comes beyond is lost and counted. Default: 8 MiB.
         max_message_size: bytes of the longest message, both ways. Default: 16 MiB.
 
     Raises:
-        TypeError, ValueError: if an argument is of the wrong type, or makes no sense. No words repeat the password.
+        TypeError, ValueError: if an argument is of the wrong type, or makes no sense. No error message repeats the
+            password.
     """
 
     def __init__(
@@ -105,11 +107,11 @@ class RedisBroker(Broker):
         return f"<RedisBroker {self._url}>"
 
     async def run(self, link: BrokerLink, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Be connected to Redis, again and again, until cancelled.
+        """Stay connected to Redis, reconnecting when needed, until cancelled.
 
         Raises:
-            BrokerError: if Redis refuses the password, the user, the database or to be a cluster, or is too old, at the
-                first try.
+            BrokerError: if, at the first try, Redis refuses the password, the user or the database, is not the cluster
+                it should be, or is too old.
             RuntimeError: if it was called before: each server needs a broker of its own.
         """
         if self._ran:

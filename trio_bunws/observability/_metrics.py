@@ -55,7 +55,7 @@ BROKER_COUNTERS: Final = (
 class ServerCollector:
     """What one server is doing, as a collector for a registry of `prometheus_client`.
 
-    `metrics_response` needs none; this is for other ways out, such as a push gateway:
+    `metrics_response` needs none; this is for other ways to export them, such as a push gateway:
     `registry.register(ServerCollector(server))`. Needs the extra `prometheus`.
     """
 
@@ -98,7 +98,7 @@ class ServerCollector:
 def metrics_response(request: Request, server: Server[Any], *, registry: CollectorRegistry | None = None) -> Response:
     """Return the response to a scrape by Prometheus, in the format that it accepts.
 
-    To be mounted in `fetch`, where only those come who may know::
+    Call it in `fetch`, for a path that only those can reach who may see the metrics::
 
         if request.path == "/metrics":
             return metrics_response(request, server)
@@ -106,7 +106,7 @@ def metrics_response(request: Request, server: Server[Any], *, registry: Collect
     Needs the extra `prometheus`. Looks at every socket, and never checkpoints.
 
     Args:
-        request: what `fetch` got; its `Accept` header decides between the text format and OpenMetrics.
+        request: what `fetch` received; its `Accept` header decides between the text format and OpenMetrics.
         server: whose metrics these are.
         registry: more metrics to show, such as the application's own in `prometheus_client.REGISTRY`.
 

@@ -85,7 +85,7 @@ def traced(handler: WebSocketHandler[T], *, tracer_provider: TracerProvider | No
     """Return a handler that does what the given one does, each call in a span named `websocket message` and so on.
 
     Every span begins a trace of its own, linked to that of the upgrade if `fetch` is traced too: a socket may live for
-    days. An exception is recorded in the span, and goes on. Needs the extra `otel`.
+    days. An exception is recorded in the span, and propagates. Needs the extra `otel`.
 
     Args:
         handler: the application's handler; its options stay.
@@ -93,7 +93,7 @@ def traced(handler: WebSocketHandler[T], *, tracer_provider: TracerProvider | No
 
     Raises:
         ModuleNotFoundError: if `opentelemetry` is not installed.
-        TypeError: if `handler` is no `WebSocketHandler`.
+        TypeError: if `handler` is not a `WebSocketHandler`.
     """
     if not isinstance(handler, WebSocketHandler):
         raise TypeError(f"traced expects a WebSocketHandler, not {handler!r}")

@@ -27,20 +27,20 @@ PAUSE: Final = 0.002
 
 
 async def check_broker(maker: Callable[[], Broker], *, timeout: float = 5.0) -> None:
-    """See whether a broker keeps the contract of `trio_bunws.brokers.Broker`; return if it does. Checkpoints.
+    """Check that a broker keeps the contract of `trio_bunws.brokers.Broker`; return if it does. Checkpoints.
 
-    It is tried that batches arrive, unchanged, once, in order, at those who are subscribed and nobody else; that what
-    is published while a broker is not connected raises `BrokerError` and does not arrive later; that no call goes on
-    for ever, and `run` ends when it is cancelled. A batch may or may not come back to who has published it.
+    It checks that batches arrive unchanged, once and in order, at all who are subscribed and at nobody else; that
+    publishing while a broker is not connected raises `BrokerError`, and nothing of it arrives later; that no call goes
+    on for ever, and that `run` ends when it is cancelled. A batch may or may not come back to its publisher.
 
     Args:
-        maker: called without arguments, makes another broker of one and the same group each time it is called, as
+        maker: called without arguments, returns a new broker of the same group each time, such as
             ``lambda: RedisBroker(url, prefix="check:")``. Nobody else may use the group meanwhile.
         timeout: seconds within which each step must be done. Default: 5.
 
     Raises:
         AssertionError: with the sentence of the contract that is not kept. If a broker does not even end when it is
-            cancelled, that is logged first, for it has to be waited for.
+            cancelled, that is logged first, because the check has to wait for it.
         TypeError, ValueError: if an argument is of the wrong type, or `timeout` not above 0.
     """
     check_callable("check_broker", "maker", maker)

@@ -114,13 +114,13 @@ class RawPeer:
     # Receiving
 
     async def receive_until(self, end: bytes) -> bytes:
-        """Return all bytes up to and with `end`; raises `EOFError` if the stream ends before."""
+        """Return all bytes up to and including `end`; raises `EOFError` if the stream ends first."""
         while (at := self.received.find(end)) < 0:
             await self._more()
         return self._take(at + len(end))
 
     async def receive_exactly(self, size: int) -> bytes:
-        """Return so many bytes; raises `EOFError` if the stream ends before."""
+        """Return exactly `size` bytes; raises `EOFError` if the stream ends first."""
         while len(self.received) < size:
             await self._more()
         return self._take(size)
@@ -129,7 +129,7 @@ class RawPeer:
         """Open a WebSocket; return the headers of the 101 with lower-case names, repeats joined by ", ".
 
         Raises:
-            AssertionError: if the answer is another, with its head.
+            AssertionError: if the answer is not a 101; the message is its head.
         """
         await self.send(self.request(path, headers))
         return await self.receive_101()
@@ -148,7 +148,7 @@ class RawPeer:
         return found
 
     async def receive(self) -> Frame:
-        """Return the next frame; raises `EOFError` if the stream ends before."""
+        """Return the next frame; raises `EOFError` if the stream ends first."""
         first, second = await self.receive_exactly(2)
         size = second & 0x7F
         if size == 126:
@@ -160,7 +160,7 @@ class RawPeer:
         return Frame(first & 0x0F, await self.receive_exactly(size), bool(first & 0x80), first >> 4 & 7)
 
     async def receive_text(self) -> str:
-        """Return the next frame's text; raises `AssertionError` if it is something else than a whole text message."""
+        """Return the next frame's text; raises `AssertionError` if it is not a whole text message."""
         frame = await self.receive()
         if frame != (TEXT, frame.payload, True, 0):
             raise AssertionError(frame)
