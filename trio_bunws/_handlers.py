@@ -140,7 +140,7 @@ class WebSocketHandler(Generic[T]):
     close: WithClose[T] | None = attrs.field(default=None, validator=_function)
     """``close(ws, code, reason)``: the connection is over; exactly once for a socket whose `open` was entered."""
     ping: WithBytes[T] | None = attrs.field(default=None, validator=_function)
-    """``ping(ws, data)``: a ping came and was answered; ``data`` is, as ``ws.binary_type`` says, ``bytes``."""
+    """``ping(ws, data)``: a ping came and was answered; ``data`` is ``bytes``, or what ``ws.binary_type`` says."""
     pong: WithBytes[T] | None = attrs.field(default=None, validator=_function)
     """``pong(ws, data)``: a pong came, with ``data`` as for `ping`."""
     error: WithError[T] | None = attrs.field(default=None, validator=_function)

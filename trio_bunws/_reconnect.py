@@ -62,7 +62,7 @@ def reconnecting(
     would, if it is not closed already. Leaving the loop otherwise abandons the socket, as a cancellation would; for an
     orderly close, and on Pythons other than CPython, use `async with reconnecting(...) as sockets:` around the loop.
 
-    The first attempt begins at once. Before each further one there is a pause, between half and all of `initial_delay`,
+    The first attempt begins at once. Before each further one there is a pause between half and all of `initial_delay`,
     doubled with each attempt up to `max_delay`; after a connection that lasted `stable_after` it starts over. Attempts
     that fail are logged (`trio_bunws.reconnect`, at INFO).
 

@@ -353,7 +353,7 @@ class Server(Generic[T]):
         """Stop listening at once; awaiting the result, which is optional, waits for the last connection to end.
 
         Args:
-            close_active_connections: also close all WebSockets with `code` and `reason`; without it they stay.
+            close_active_connections: also close all WebSockets with `code` and `reason`; without it they stay open.
             code: the close code.
             reason: the reason in the Close frame.
             grace: seconds until what is still open is aborted; implies closing. Default: `limits.close_timeout`.

@@ -82,8 +82,8 @@ class ServerStatistics:
     All that came together in one scheduler tick, or while sockets were read in a row, counts once.
     """
     tick_seconds: float
-    """Seconds from the first publish or send of each, or the beginning of such reading, until all of it was written,
-    added up."""
+    """The sum of the seconds from the first publish or send of each, or from the start of such reading, until all of it
+    was written."""
     topics: int
     """Topics that have a subscriber now."""
     refused_subscriptions: int
