@@ -640,6 +640,33 @@ async def test_pings_and_pongs_reach_their_handlers_beside_a_waiting_message(
     nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("kind", ["ping", "pong", "drain"])
+async def test_a_plain_handler_that_loads_an_async_error_handler_and_fails_needs_no_room_among_the_messages(
+    nursery: trio.Nursery, kind: str
+) -> None:
+    log = Log()
+
+    def reloading(_ws: Socket, *args: object) -> None:
+        rig.fake.slot.swap(WebSocketHandler(message=log.waiting, error=log.async_error))
+        raise Boom(*args)
+
+    rig = Rig(nursery, WebSocketHandler(message=log.waiting, max_inbox=1, **{kind: reloading}))
+    rig.feed("a")
+    await settled()
+    rig.feed("b")
+    assert rig.dispatcher.is_full
+    if kind == "drain":
+        rig.dispatcher.drained()
+    else:
+        assert rig.feed(Ping(b"x") if kind == "ping" else Pong(b"x")) == []
+    await settled()
+    assert [type(entry) for entry in log] == [str, Boom]
+    for name in ("a", "b"):
+        log.gate(name).set()
+    await settled()
+    assert log[2:] == ["a ends", "b begins", "b ends"]
+
+
 async def test_an_async_ping_handler_never_overlaps_itself_and_at_most_max_inbox_pings_wait(
     nursery: trio.Nursery,
 ) -> None:

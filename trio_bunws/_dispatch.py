@@ -316,7 +316,11 @@ class Dispatcher(Generic[T]):
                 with self._ws.corked():
                     refuse_awaitable(handler(self._ws, *map(self._ws._converted, args)))
             except Exception as exc:
-                self._failed(exc)
+                if self._slot.calls.error_async:
+                    # It has just loaded this one. The messages' lane may be full, or may hold the first job already.
+                    self._tasks.start_soon(Role.HANDLER, partial(self.report, exc))
+                else:
+                    self._failed(exc)
             return True
         if self._beside is None:
             self._beside = {}
