@@ -90,7 +90,7 @@ async def test_a_request_is_a_span_of_the_clients_trace(spans: Spans, fetch: Any
     assert trace.format_span_id(span.parent.span_id) in parent
     assert attributes(span) == {
         "http.request.method": "GET",
-        "url.path": "/a b",
+        "url.path": "/a%20b",
         "network.protocol.version": "1.1",
         "http.response.status_code": 203,
     }
@@ -115,7 +115,7 @@ async def test_handlers_are_spans_linked_to_the_upgrade_and_hold_no_contents(spa
     assert (wrapped.max_payload_length, wrapped.drain) == (1234, None)
     fetch = traced_fetch(upgrade, tracer_provider=spans.provider)
     async with playground(wrapped, fetch) as ground:
-        peer = await ground.open(f"/chat?token={SECRET}", (("Authorization", SECRET),))
+        peer = await ground.open(f"/ch%61t?token={SECRET}", (("Authorization", SECRET),))
         await peer.send_text(SECRET)
         assert await peer.receive_text() == SECRET
         await peer.send_binary(b"\x00" * 3)
@@ -131,10 +131,10 @@ async def test_handlers_are_spans_linked_to_the_upgrade_and_hold_no_contents(spa
     for span in rest:
         assert span.parent is None
         assert [link.context for link in span.links] == [upgraded.get_span_context()]
-        assert attributes(span)["url.path"] == "/chat"
+        assert attributes(span)["url.path"] == "/ch%61t"
     text, binary = rest[1:3]
     assert (text.kind, rest[0].kind) == (SpanKind.CONSUMER, SpanKind.CONSUMER)
-    assert attributes(text) == {"url.path": "/chat", "websocket.message.type": "text", "websocket.message.length": 7}
+    assert attributes(text) == {"url.path": "/ch%61t", "websocket.message.type": "text", "websocket.message.length": 7}
     assert attributes(binary)["websocket.message.type"] == "binary"
     assert attributes(rest[-1])["websocket.close.code"] == 1000
     assert calls[1] == text.get_span_context().span_id, "the handler runs inside its span"  # type: ignore[union-attr]

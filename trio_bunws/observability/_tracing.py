@@ -58,7 +58,7 @@ def traced_fetch(fetch: Fetch[T], *, tracer_provider: TracerProvider | None = No
         parent = extract({name.lower(): value for name, value in request.headers.items()})
         attributes: dict[str, AttributeValue] = {
             "http.request.method": request.method,
-            "url.path": request.path,
+            "url.path": request._path_as_sent(),
             "network.protocol.version": request.http_version,
             **_of_peer(request),
         }
@@ -120,7 +120,7 @@ def _wrapped(tracer: Tracer, name: str, function: Callable[..., Any]) -> Callabl
     def span_of(args: tuple[Any, ...]) -> AbstractContextManager[Span]:
         ws: ServerWebSocket[Any] = args[1] if name == "error" else args[0]
         upgrade = UPGRADES.get(ws.request)
-        attributes = {"url.path": ws.request.path, **_of_peer(ws.request), **_of_call(name, args)}
+        attributes = {"url.path": ws.request._path_as_sent(), **_of_peer(ws.request), **_of_call(name, args)}
         links = () if upgrade is None else (Link(upgrade),)
         return tracer.start_as_current_span(f"websocket {name}", Context(), kind, attributes, links)
 
