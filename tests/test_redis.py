@@ -161,6 +161,14 @@ async def test_what_redis_refuses_to_publish_has_failed_and_is_logged_once(caplo
             assert link.is_connected
 
 
+async def test_a_cluster_that_is_too_old_is_an_error_at_the_start() -> None:
+    with redis_server("--cluster-enabled", "yes", "--rename-command", "SPUBLISH", "") as server:
+        assert server.ask("CLUSTER", "ADDSLOTSRANGE", "0", "16383") == "+OK"
+        with pytest.RaisesGroup(pytest.RaisesExc(BrokerError, match="cluster=True needs Redis 7")):
+            async with running(RedisBroker(server.url, cluster=True)):
+                raise AssertionError("started")
+
+
 async def test_a_cluster_s_channels_are_each_on_their_node() -> None:
     with redis_server("--cluster-enabled", "yes") as one, redis_server("--cluster-enabled", "yes") as two:
         assert one.ask("CLUSTER", "ADDSLOTSRANGE", "0", "8191") == "+OK"

@@ -196,6 +196,17 @@ async def test_the_turnstile_lets_through_when_nothing_was_taken_for_two_turns()
             assert waiting == 0
 
 
+async def test_a_command_that_redis_does_not_know_is_told_without_its_arguments() -> None:
+    with redis_server("--rename-command", "SPUBLISH", "") as server:
+        assert "secret" in server.ask("SPUBLISH", "room", "secret")
+        async with connected(server.url) as connection:
+            answer = await connection.request(b"SPUBLISH", b"room", b"secret")
+            assert isinstance(answer, Exception)
+            assert "secret" not in "".join(traceback.format_exception(answer))
+            assert not await connection.knows(b"SPUBLISH")
+            assert await connection.knows(b"SSUBSCRIBE")
+
+
 async def test_a_change_that_is_refused_leaves_the_connection_in_step() -> None:
     with redis_server() as server:
         server.ask("ACL", "SETUSER", "default", "resetchannels", "&ok*")

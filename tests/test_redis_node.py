@@ -12,6 +12,7 @@ from patience import PATIENCE
 from redis_server import RedisServer, redis_server, until
 
 from trio_bunws import BrokerError
+from trio_bunws.brokers._redis_connection import RefusedError
 from trio_bunws.brokers._redis_node import CHANNELS, FLIGHT, Node, flights
 from trio_bunws.brokers._redis_url import parse_url
 
@@ -109,6 +110,15 @@ async def test_a_silent_connection_is_asked_whether_it_lives(in_flight: bool) ->
             server.pause()
             with trio.fail_after(PATIENCE):
                 await trio.sleep_forever()
+
+
+async def test_a_redis_without_sharded_channels_is_refused_for_a_cluster_only() -> None:
+    with redis_server("--rename-command", "SPUBLISH", "") as server:
+        async with opened(server):
+            pass
+        with pytest.RaisesGroup(pytest.RaisesExc(RefusedError, match="cluster=True needs Redis 7")):
+            async with opened(server, sharded=True):
+                raise AssertionError("opened")
 
 
 async def test_a_shard_that_says_that_a_subscription_is_over_was_moved() -> None:

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from trio_bunws.brokers._redis_url import RedisURL
 
 REFUSALS: Final = (AuthenticationFailureError, AuthenticationRequiredError, AuthorizationError)
+UNKNOWN: Final = "it does not know this command"
+"""Said in place of Redis's words, which repeat the command with its arguments: a message may be among them."""
 
 
 class RefusedError(BrokerError):
@@ -124,6 +126,10 @@ class Connection:
         (answer,) = await self.request_all([command], self._timeout)
         return answer
 
+    async def knows(self, command: bytes) -> bool:
+        """Return whether Redis has a command that cannot be without arguments. A checkpoint; raises as `request`."""
+        return not isinstance(await self.request(command), UnknownCommandError)
+
     async def request_all(self, commands: Sequence[Sequence[bytes]], timeout: float) -> list[Any]:
         """Send commands in one piece and return their answers, which must come within so many seconds; as `request`."""
         await trio.lowlevel.checkpoint()
@@ -134,6 +140,8 @@ class Connection:
             for request in requests:
                 try:
                     answers.append(await request)
+                except UnknownCommandError:
+                    answers.append(UnknownCommandError(UNKNOWN))
                 except ResponseError as exc:
                     answers.append(exc)
         except RedisError as exc:

@@ -59,6 +59,7 @@ class Node:
         receive: Callable[[bytes, bytes], None],
     ) -> None:
         """`receive` gets channel and data of each message that was published there."""
+        self._url: Final = url
         self._commands: Final = SHARDED if sharded else PLAIN
         self._timeout: Final = timeout
         self._keepalive: Final = keepalive
@@ -70,8 +71,13 @@ class Node:
         self._asking: Final = trio.Lock()
 
     async def open(self, nursery: trio.Nursery) -> None:
-        """Connect; `nursery` ends with a `BrokerError` when a connection is lost."""
+        """Connect; `nursery` ends with a `BrokerError` when a connection is lost.
+
+        Raises `RefusedError` if it is to shard channels, and is too old for that.
+        """
         await nursery.start(self._publishing.run)
+        if self._commands is SHARDED and not await self._publishing.knows(SHARDED.publish):
+            raise RefusedError(f"{self._url} does not know SPUBLISH; cluster=True needs Redis 7")
         await nursery.start(self._subscribed.run)
         nursery.start_soon(self._subscribed.take_pushed, self._take)
         nursery.start_soon(self._keep_alive)
