@@ -774,6 +774,23 @@ async def test_an_unread_body_that_comes_byte_by_byte_ends_the_connection(
     assert autojump_clock.autojump_threshold == 0
 
 
+async def test_a_late_client_is_told_from_an_application_that_gave_up_on_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    for seconds, is_late in ((20, True), (5, False)):
+        transport = FakeTransport(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+        stream = HttpStream(transport.real, Limits(), 100)
+        head = await stream.next_head(10)
+        assert head is not None
+        with stream.answering(head, 10) as scope:
+            with trio.move_on_after(seconds):
+                await stream.read_body()
+            await trio.sleep_forever()
+        assert scope.cancelled_caught
+        assert stream.is_peer_late is is_late
+    assert autojump_clock.autojump_threshold == 0
+
+
 async def test_the_time_may_be_changed_while_answering(autojump_clock: trio.testing.MockClock) -> None:
     stream = stream_of(FakeTransport(GET))
     head = await stream.next_head(10)

@@ -798,6 +798,27 @@ async def test_an_answer_without_progress_is_aborted_and_says_how_to_allow_more(
     assert transport.sent == b""
     assert server._pending_requests == 0
     assert "no progress for 7 s, aborted; server.timeout(request, seconds) allows more" in caplog.text
+    assert caplog.records[-1].levelname == "WARNING"
+    assert autojump_clock.autojump_threshold == 0
+
+
+@pytest.mark.parametrize("late", ["body", "reading"])
+async def test_a_peer_that_makes_no_progress_cannot_fill_the_log(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture, late: str
+) -> None:
+    async def fetch(request: Request, _server: object) -> Response:
+        if late == "body":
+            await request.body()
+        return Response(b"x")
+
+    length = b"Content-Length: 9\r\n\r\n" if late == "body" else b"\r\n"
+    transport = FakeTransport(b"POST / HTTP/1.1\r\nHost: x\r\n" + length)
+    transport.room = 0
+    with caplog.at_level("INFO"):
+        await Session(transport.real, FakeServer(fetch).real).run()
+    assert transport.ended_by == ["abort", "aclose"]
+    (record,) = caplog.records
+    assert (record.levelname, "no progress for" in record.message) == ("INFO", True)
     assert autojump_clock.autojump_threshold == 0
 
 

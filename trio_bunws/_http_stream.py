@@ -69,6 +69,7 @@ class HttpStream:
         "_transport",
         "_waited",
         "failure",
+        "is_peer_late",
     )
 
     def __init__(self, transport: Transport, limits: Limits, max_body_size: int, *, since: float | None = None) -> None:
@@ -87,6 +88,8 @@ class HttpStream:
         self._stopped = False
         self.failure: Exception | None = None
         """Why the client cannot be read from or written to, if that was tried: its fault, not the application's."""
+        self.is_peer_late = False
+        """Whether it was the client that was waited for when the time to answer was over."""
 
     def stop(self) -> None:
         """End a `next_head` that waits."""
@@ -162,6 +165,7 @@ class HttpStream:
         self._body_size = 0
         self._waited = 0.0
         self.failure = None
+        self.is_peer_late = False
         self._timeout = timeout
         self._scope = trio.CancelScope(deadline=_deadline(timeout))
         return self._scope
@@ -222,7 +226,11 @@ class HttpStream:
         patience = max(BODY_PATIENCE, self._timeout) if self._timeout else math.inf
         began = trio.current_time()
         with trio.CancelScope(deadline=began + patience + self._body_size / BODY_PACE - self._waited):
-            data = await self._transport.receive()
+            try:
+                data = await self._transport.receive()
+            except trio.Cancelled:
+                self._note_late()
+                raise
             self._waited += trio.current_time() - began
             return data
         raise HttpError(408, "the body of the request comes too slowly")
@@ -325,7 +333,14 @@ class HttpStream:
             except LOST as exc:
                 self.failure = exc
                 raise
+            except trio.Cancelled:
+                self._note_late()
+                raise
             self._progress()
+
+    def _note_late(self) -> None:
+        """Waiting for the client was cancelled: see whether that was for the time, and not by the application."""
+        self.is_peer_late = self._scope is not None and self._scope.cancel_called
 
 
 def _deadline(timeout: float, since: float | None = None) -> float:

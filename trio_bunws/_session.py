@@ -279,7 +279,8 @@ class Session(Generic[T]):
         finally:
             server._pending_requests -= 1
             request._finish()
-        logger.warning(
+        logger.log(
+            logging.INFO if stream.is_peer_late else logging.WARNING,  # no peer may fill the log
             "%r: no progress for %s s, aborted; server.timeout(request, seconds) allows more",
             request,
             stream.timeout,
