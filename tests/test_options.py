@@ -6,6 +6,7 @@ Covers `trio_bunws._options` alone; that each limit holds is tested where it is 
 from __future__ import annotations
 
 import math
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -21,6 +22,7 @@ from trio_bunws._options import (
     check_deflate,
     check_int,
     check_timeout,
+    check_tls,
 )
 
 if TYPE_CHECKING:
@@ -195,3 +197,10 @@ def test_compression_is_a_bool_or_its_options(value: object) -> None:
 def test_compression_is_nothing_else(value: object) -> None:
     words = f"WebSocket expects per_message_deflate to be a boolean or a PerMessageDeflate, not {value!r}"
     refused(TypeError, words, lambda: check_deflate("WebSocket", "per_message_deflate", value))
+
+
+def test_tls_is_a_context_or_none() -> None:
+    check_tls("serve", None)
+    check_tls("serve", ssl.create_default_context())
+    with pytest.raises(TypeError, match=r"^serve expects tls to be an ssl\.SSLContext, not True$"):
+        check_tls("serve", True)

@@ -5,7 +5,6 @@ Pure functions and values: `_client.py` asks for them when a `WebSocket` is made
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, TypedDict
 
@@ -14,12 +13,14 @@ from attrs import frozen
 
 from trio_bunws._handlers import WebSocketHandler
 from trio_bunws._headers import TOKEN, Headers
-from trio_bunws._options import check_deflate, check_int, check_timeout
+from trio_bunws._options import check_deflate, check_int, check_timeout, check_tls
 from trio_bunws._proxy import Proxy, check_proxy
 from trio_bunws._url import Target, parse_url
 from trio_bunws._wire.opening import OURS
 
 if TYPE_CHECKING:
+    import ssl
+
     from trio_bunws._headers import HeadersLike
     from trio_bunws._options import PerMessageDeflate
 
@@ -82,7 +83,7 @@ def check_options(  # the arguments are `WebSocket`'s
 ) -> ClientOptions:
     """Return the arguments of a `WebSocket`, or raise `TypeError` or `ValueError` for the first that is wrong."""
     target = parse_url(url)
-    check_tls(tls)
+    check_tls("WebSocket", tls)
     check_stream(stream)
     check_timeout("WebSocket", "open_timeout", open_timeout)
     check_timeout("WebSocket", "close_timeout", close_timeout)
@@ -138,12 +139,6 @@ def check_headers(headers: HeadersLike | None, authorization: str | None) -> Hea
     if authorization is not None and "authorization" not in checked:
         checked.append("Authorization", authorization)
     return checked
-
-
-def check_tls(tls: object) -> None:
-    """Raise `TypeError` unless it is a context or `None`."""
-    if tls is not None and not isinstance(tls, ssl.SSLContext):
-        raise TypeError(f"WebSocket expects tls to be an ssl.SSLContext, not {tls!r}")
 
 
 def check_stream(stream: object) -> None:

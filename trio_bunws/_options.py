@@ -6,6 +6,7 @@ Nothing here acts on an option. Whoever takes arguments of the application's use
 
 from __future__ import annotations
 
+import ssl
 from math import isnan
 from typing import TYPE_CHECKING, Any, Final, Literal, Never, TypeAlias, get_args
 
@@ -83,6 +84,12 @@ def check_timeout(owner: str, name: str, value: object, *, maximum: float | None
     high = value > maximum if maximum is not None else value == float("inf")
     if low or high or isnan(value):
         _reject(ValueError, owner, name, allowed, value)
+
+
+def check_tls(owner: str, tls: object) -> None:
+    """Raise `TypeError` unless it is a context or None."""
+    if tls is not None and not isinstance(tls, ssl.SSLContext):
+        raise TypeError(f"{owner} expects tls to be an ssl.SSLContext, not {tls!r}")
 
 
 def boolean(instance: object, attribute: attrs.Attribute[bool], value: object) -> None:

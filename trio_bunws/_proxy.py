@@ -5,15 +5,17 @@ Values only; `_client_options.py` takes one, and `_connect.py` asks it for a tun
 
 from __future__ import annotations
 
-import ssl
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from trio_bunws._headers import Headers
+from trio_bunws._options import check_tls
 from trio_bunws._url import Target, parse_proxy
 
 if TYPE_CHECKING:
+    import ssl
+
     from trio_bunws._headers import HeadersLike
 
 OURS: Final = frozenset({"host", "content-length", "transfer-encoding"})
@@ -21,8 +23,7 @@ OURS: Final = frozenset({"host", "content-length", "transfer-encoding"})
 
 
 def _check_tls(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:  # noqa: ARG001  # as attrs calls it
-    if value is not None and not isinstance(value, ssl.SSLContext):
-        raise TypeError(f"Proxy expects tls to be an ssl.SSLContext, not {value!r}")
+    check_tls("Proxy", value)
 
 
 def _to_headers(headers: HeadersLike | None) -> Headers:

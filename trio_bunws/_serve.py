@@ -6,7 +6,6 @@ The run's tasks are `_run.py`'s. Exceptions come out here as they were raised, w
 from __future__ import annotations
 
 import os
-import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -15,11 +14,12 @@ import trio
 from trio_bunws._broker import Broker
 from trio_bunws._handlers import UNSET, WebSocketHandler, check_handlers
 from trio_bunws._listeners import listen_tcp, listen_unix, take_listeners
-from trio_bunws._options import Limits, check_bool, check_int, check_timeout
+from trio_bunws._options import Limits, check_bool, check_int, check_timeout, check_tls
 from trio_bunws._run import Run
 from trio_bunws._server import MAX_TIMEOUT, Server
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncGenerator, Iterable
 
     from typing_extensions import TypeVar
@@ -150,8 +150,7 @@ async def open_server(
     check_timeout("serve", "idle_timeout", idle_timeout, maximum=MAX_TIMEOUT)
     if not isinstance(limits, Limits):
         raise TypeError(f"serve expects limits to be a Limits, not {limits!r}")
-    if tls is not None and not isinstance(tls, ssl.SSLContext):
-        raise TypeError(f"serve expects tls to be an ssl.SSLContext, not {tls!r}")
+    check_tls("serve", tls)
     if broker is not None and not isinstance(broker, Broker):
         raise TypeError(f"serve expects broker to be a Broker, not {broker!r}")
     places, address = await listen(

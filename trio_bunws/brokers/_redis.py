@@ -15,7 +15,7 @@ import trio
 
 from trio_bunws._broker import Broker
 from trio_bunws._errors import BrokerError
-from trio_bunws._options import check_bool, check_int, check_timeout
+from trio_bunws._options import check_bool, check_int, check_timeout, check_tls
 from trio_bunws.brokers._redis_cluster import ask_for_slots, first_of
 from trio_bunws.brokers._redis_connection import RefusedError
 from trio_bunws.brokers._redis_node import Node
@@ -76,8 +76,7 @@ class RedisBroker(Broker):
         if not isinstance(prefix, str):
             raise TypeError(f"RedisBroker expects prefix to be a string, not {prefix!r}")
         check_bool("RedisBroker", "cluster", cluster)
-        if tls is not None and not isinstance(tls, ssl.SSLContext):
-            raise TypeError(f"RedisBroker expects tls to be an ssl.SSLContext, not {tls!r}")
+        check_tls("RedisBroker", tls)
         if tls is not None and not self._url.tls:
             raise ValueError("RedisBroker expects tls only with a rediss:// URL")
         if cluster and self._url.path:
