@@ -650,7 +650,8 @@ async def test_a_plain_handler_that_loads_an_async_error_handler_and_fails_needs
         rig.fake.slot.swap(WebSocketHandler(message=log.waiting, error=log.async_error))
         raise Boom(*args)
 
-    rig = Rig(nursery, WebSocketHandler(message=log.waiting, max_inbox=1, **{kind: reloading}))
+    handlers: dict[str, Any] = {kind: reloading}
+    rig = Rig(nursery, WebSocketHandler(message=log.waiting, max_inbox=1, **handlers))
     rig.feed("a")
     await settled()
     rig.feed("b")
