@@ -58,6 +58,8 @@ class ClientEndpoint(Endpoint):
 
     __slots__ = ("_keep_alive",)
 
+    _outbox_class = MaskingOutbox
+
     def __init__(
         self,
         *,
@@ -77,7 +79,6 @@ class ClientEndpoint(Endpoint):
             protocol=protocol,
             deflate=deflate,
         )
-        self._outbox = MaskingOutbox(sink, self, backpressure_limit)  # nothing has been sent yet
         self._keep_alive: Final = keep_alive
 
     def ping(self, data: str | Buffer = b"") -> SendStatus:

@@ -6,7 +6,7 @@ So every method can be tested with no nursery and no socket. `ServerWebSocket` a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol, cast
 
 import trio
 
@@ -73,6 +73,8 @@ class Endpoint(Subscriber):
         "_state",
     )
 
+    _outbox_class: ClassVar[type[Outbox]] = Outbox
+
     def __init__(
         self,
         *,
@@ -86,7 +88,7 @@ class Endpoint(Subscriber):
         super().__init__()
         if deflate is not None:
             hub.compress_for(self, deflate)
-        self._outbox = Outbox(sink, self, backpressure_limit)
+        self._outbox = self._outbox_class(sink, self, backpressure_limit)
         self._driver = driver
         self._hub: Final = hub
         self._protocol: Final = protocol
