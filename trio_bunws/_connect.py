@@ -8,7 +8,7 @@ from __future__ import annotations
 import ssl
 from base64 import b64encode
 from os import urandom
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from trio_bunws._proxy import Proxy
     from trio_bunws._transport import Transport
     from trio_bunws._url import Target
+    from trio_bunws._wire.client_request import ClientRequest
 
 BODY_TIME: Final = 1.0
 """Seconds granted to the body of a response that refuses."""
@@ -122,29 +123,17 @@ async def _tunnel(stream: trio.abc.Stream, proxy: Proxy, target: Target) -> None
     tunnel.result()
 
 
-class Handshake(Protocol):
-    """A request, and whether its response lets us go on: an `Opening` or a `Tunnel`, which say what the parts mean."""
-
-    @property
-    def request(self) -> bytes: ...
-
-    @property
-    def refused(self) -> bool: ...
-
-    def feed(self, data: bytes) -> bool: ...
-
-
 async def _exchange(
-    handshake: Handshake, send_all: Callable[[bytes], Awaitable[None]], receive: Callable[[], Awaitable[bytes]]
+    asked: ClientRequest, send_all: Callable[[bytes], Awaitable[None]], receive: Callable[[], Awaitable[bytes]]
 ) -> None:
     """Send the request, and read the response; of the body of a refusal, what comes within `BODY_TIME`."""
     with trio.CancelScope() as waiting:
         try:
-            await send_all(handshake.request)
+            await send_all(asked.request)
         except trio.BrokenResourceError:
             pass  # it may have answered before it closed
-        while not handshake.feed(await _received(receive)):
-            if handshake.refused:
+        while not asked.feed(await _received(receive)):
+            if asked.refused:
                 waiting.deadline = min(waiting.deadline, trio.current_time() + BODY_TIME)
 
 
