@@ -14,7 +14,7 @@ from patience import PATIENCE
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["PATIENCE", "Pipe", "Terminal", "pipes", "terminal"]  # who waits for a terminal needs the first, too
+__all__ = ["Pipe", "Terminal", "pipes", "terminal"]
 
 SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 

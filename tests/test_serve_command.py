@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from terminals import PATIENCE, pipes
+from patience import PATIENCE
+from terminals import pipes
 
 from trio_bunws import BrokerError, Request, Server, ServerWebSocket, WebSocket, WebSocketHandler
 from trio_bunws._cli import serve_command, source_watch

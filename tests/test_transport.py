@@ -20,6 +20,7 @@ import trio
 import trio.testing
 from connection_fakes import Wire
 from kernel_pairs import Sockets, reset, tcp_pair
+from patience import PATIENCE
 
 from trio_bunws._hub import Hub
 from trio_bunws._poller import Poller
@@ -494,7 +495,7 @@ async def test_a_polled_socket_receives_what_follows_urgent_data_without_waiting
     ours, peer = tcp_pair()
     transport = own_socket(ours, None, ours.family)
     transport.poll_with(poller)
-    with peer, trio.fail_after(10):
+    with peer, trio.fail_after(PATIENCE):
         peer.send(b"before")
         peer.send(b"!", socket.MSG_OOB)
         peer.send(b"after")
