@@ -184,5 +184,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("port", nargs="?", default=3000, type=int, help="where to listen (default: %(default)s)")
     arguments = parser.parse_args()
+    if arguments.port not in range(65536):
+        parser.error(f"there is no port {arguments.port}")
     with suppress(KeyboardInterrupt):
         trio.run(main, arguments.port)

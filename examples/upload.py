@@ -119,5 +119,7 @@ if __name__ == "__main__":
     parser.add_argument("port", nargs="?", default=3000, type=int, help="where to listen (default: %(default)s)")
     parser.add_argument("folder", nargs="?", default="uploads", type=Path, help="for the files (default: %(default)s)")
     arguments = parser.parse_args()
+    if arguments.port not in range(65536):
+        parser.error(f"there is no port {arguments.port}")
     with suppress(KeyboardInterrupt):
         trio.run(main, arguments.port, arguments.folder)

@@ -61,12 +61,18 @@ def test_an_example_starts_as_its_first_line_says_and_ends_with_ctrl_c(name: str
         assert port
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_what_is_no_port_is_told_without_a_traceback(name: str) -> None:
-    command = [sys.executable, str(EXAMPLES / f"{name}.py"), "eighty"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(
+    ("port", "words"),
+    [("eighty", "argument {}: invalid int value: 'eighty'"), ("70000", "there is no port 70000")],
+)
+@pytest.mark.parametrize("name", [*NAMES, "chat/server"])
+def test_what_is_no_port_is_told_without_a_traceback(name: str, port: str, words: str) -> None:
+    option = [f"--port={port}"] if name == "chat/server" else [port]
+    command = [sys.executable, str(EXAMPLES / f"{name}.py"), *option]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.endswith(f"{name}.py: error: argument port: invalid int value: 'eighty'\n")
+    words = words.format("--port" if name == "chat/server" else "port")
+    assert done.stderr.endswith(f"{name.rpartition('/')[2]}.py: error: {words}\n")
 
 
 # ticker

@@ -279,4 +279,6 @@ if __name__ == "__main__":
     where = "where else the page may come from, as https://chat.example; may be given several times"
     parser.add_argument("--origin", default=[], action="append", help=where)
     arguments = parser.parse_args()
+    if arguments.port not in range(65536):
+        parser.error(f"there is no port {arguments.port}")
     trio.run(main, arguments.host, arguments.port, tuple(arguments.origin))
