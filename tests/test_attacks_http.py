@@ -140,7 +140,7 @@ async def test_a_body_that_comes_byte_by_byte_and_never_stops_is_408(autojump_cl
     async def fetch(request: Request, server: Server[Any]) -> Response | None:
         return None if server.upgrade(request) else Response(await request.body())
 
-    async with under_attack("endless body, 100 peers", fetch=fetch, at_most=ATTACKERS * 32 * KIB) as attack:
+    async with under_attack("endless body, 100 peers", fetch=fetch, at_most=ATTACKERS * 48 * KIB) as attack:
 
         async def attacker() -> None:
             async with await attack.connect() as peer, trio.open_nursery() as nursery:
