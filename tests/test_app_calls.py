@@ -8,8 +8,9 @@ from __future__ import annotations
 import inspect
 
 import pytest
+import trio
 
-from trio_bunws._app_calls import refuse_awaitable, without_failures
+from trio_bunws._app_calls import interruptible, interruptibly, refuse_awaitable, without_failures
 
 
 async def coroutine() -> None: ...
@@ -51,3 +52,17 @@ def test_failures_beside_an_interrupt_are_logged_and_the_interrupt_goes_on(caplo
 def test_interrupts_alone_go_on_unlogged(caplog: pytest.LogCaptureFixture) -> None:
     assert without_failures(BaseExceptionGroup("all", [KeyboardInterrupt(), SystemExit()])) is not None
     assert not caplog.records
+
+
+async def test_ctrl_c_is_raised_in_what_the_application_has_written_and_not_around_it() -> None:
+    protected = trio.lowlevel.currently_ki_protected
+
+    async def later() -> bool:
+        await trio.lowlevel.checkpoint()
+        return protected()
+
+    @trio.lowlevel.enable_ki_protection
+    async def task() -> list[bool]:
+        return [protected(), interruptible(protected), await interruptibly(later()), protected()]
+
+    assert await task() == [True, False, False, True]

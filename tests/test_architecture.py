@@ -34,7 +34,7 @@ ROWS = (
         "_file_body",
         "_speed",
     ),
-    ("_close", "_options", "_request", "_response", "_log_fields", "_extension", "_app_calls"),
+    ("_close", "_options", "_request", "_response", "_log_fields", "_extension"),
     ("_handlers", "_origins", "_proxy"),
     (
         "_wire",
@@ -57,6 +57,7 @@ ROWS = (
         "_transport",
         "_fanout",
         "_lane",
+        "_app_calls",
         "_tasks",
         "_client_events",
         "_keep_alive",

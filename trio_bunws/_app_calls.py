@@ -1,16 +1,35 @@
-"""What a function of the application may return or raise that needs care: awaitables of plain ones, and groups.
+"""What needs care where a function of the application is called: Ctrl-C, awaitables of plain ones, and groups.
 
-Nothing is called here; whoever calls a handler, a listener or a task of the application asks what to do with what came
-of it.
+The server's own tasks are protected from Ctrl-C (`trio.lowlevel.enable_ki_protection`), which would be raised between
+any two lines and leave a socket half made; trio gives it to the main task instead. The application's code that runs in
+them is not: who waits for a handler that never ends must be able to end it.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Coroutine
-from typing import cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+R = TypeVar("R")
 logger = logging.getLogger("trio_bunws.websocket")
+
+
+@trio.lowlevel.disable_ki_protection
+def interruptible(function: Callable[..., R], *args: object) -> R:
+    """Call a function of the application, in which Ctrl-C is raised."""
+    return function(*args)
+
+
+@trio.lowlevel.disable_ki_protection
+async def interruptibly(awaitable: Awaitable[R]) -> R:
+    """As `interruptible`, for what an `async` one has returned."""
+    return await awaitable
 
 
 def refuse_awaitable(result: object) -> None:

@@ -96,8 +96,7 @@ class Connection(ABC, Generic[T, E, D]):
         self._wait: Callable[[], Awaitable[None]] | None = None  # for what, before the rest of the input is handled
         self._bell: trio.MemorySendChannel[None] | None = None  # the writer's, while there is one
         self._context = trio.lowlevel.current_task().context  # the handlers'
-        self._heard = trio.current_time()
-        self._progressed = self._closing_since = 0.0
+        self._heard = self._progressed = self._closing_since = trio.current_time()
         self._rouse = rouse
 
     def run(self, response: bytes, trailing: bytes) -> Awaitable[bool]:
@@ -260,6 +259,7 @@ class Connection(ABC, Generic[T, E, D]):
 
     # Writing
 
+    @trio.lowlevel.enable_ki_protection
     async def _write(self, bell: trio.MemoryReceiveChannel[None]) -> None:
         """Write what the transport refused, as it takes it; the body of the writer task."""
         outbox = self.ws._outbox

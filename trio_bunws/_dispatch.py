@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Generic, Literal, TypeVar, cast
 
 import trio
 
-from trio_bunws._app_calls import refuse_awaitable, without_failures
+from trio_bunws._app_calls import interruptible, interruptibly, refuse_awaitable, without_failures
 from trio_bunws._close import CloseFrame
 from trio_bunws._errors import ConnectionClosed
 from trio_bunws._lane import Inbox, Lane, size_of
@@ -82,13 +82,14 @@ class Dispatcher(Generic[T]):
             return
         if calls.open is not None:
             try:
-                refuse_awaitable(calls.open(self._ws))
+                refuse_awaitable(interruptible(calls.open, self._ws))
             except Exception as exc:
                 self._close_failed()
                 self._failed(exc)
                 return
         self._begin_session(calls)
 
+    @trio.lowlevel.disable_ki_protection  # as `interruptible`, without a call for each message
     def consume(self, events: Iterator[Event]) -> Event | None:
         """Call plain message handlers as long as that is all there is to do.
 
@@ -218,10 +219,10 @@ class Dispatcher(Generic[T]):
         if calls.close is None:
             return
         try:
-            result = calls.close(self._ws, ending.code, ending.reason)
+            result = interruptible(calls.close, self._ws, ending.code, ending.reason)
             if calls.close_async:
                 with trio.move_on_after(at_most):
-                    await cast("Awaitable[None]", result)
+                    await interruptibly(cast("Awaitable[None]", result))
             else:
                 refuse_awaitable(result)
         except Exception:
@@ -314,7 +315,7 @@ class Dispatcher(Generic[T]):
         if not getattr(calls, f"{kind}_async") and not calls.error_async:
             try:
                 with self._ws.corked():
-                    refuse_awaitable(handler(self._ws, *map(self._ws._converted, args)))
+                    refuse_awaitable(interruptible(handler, self._ws, *map(self._ws._converted, args)))
             except Exception as exc:
                 if self._slot.calls.error_async:
                     # It has just loaded this one. The messages' lane may be full, or may hold the first job already.
@@ -370,7 +371,7 @@ class Dispatcher(Generic[T]):
             self._post_first(exc)
         else:
             try:
-                refuse_awaitable(calls.error(exc, self._ws))
+                refuse_awaitable(interruptible(calls.error, exc, self._ws))
             except Exception:
                 logger.exception("the error handler failed", extra=of_request(self._ws.request))
 

@@ -296,6 +296,7 @@ class HttpStream:
             await self._send(head)
             await self._send(data)
 
+    @trio.lowlevel.disable_ki_protection
     async def _send_stream(
         self, request: Request, response: Response, body: AsyncIterable[bytes], *, close: bool
     ) -> None:

@@ -273,6 +273,7 @@ class Hub:
         self.ticks += 1
         self.tick_seconds += perf_counter() - began
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Deliver what each tick collects, until cancelled. Lets other tasks run after 512 sockets or 1 ms."""
         async for _ in self._waiting:

@@ -93,6 +93,7 @@ class ListeningSocket:
         self._path: Final = path
         self._file: Final = None if path is None else os.stat(path)  # noqa: PTH116 - as below
 
+    @trio.lowlevel.enable_ki_protection
     async def accept(self, accepted: Callable[[Transport], None]) -> NoReturn:
         await accept_sockets(self._socket, accepted)
 
@@ -144,6 +145,7 @@ class ListeningStreams:
     def __init__(self, listener: trio.abc.Listener[trio.abc.Stream]) -> None:
         self._listener: Final = listener
 
+    @trio.lowlevel.enable_ki_protection
     async def accept(self, accepted: Callable[[Transport], None]) -> NoReturn:
         await accept_streams(self._listener, accepted)
 

@@ -73,6 +73,7 @@ class Sweeper:
     def __len__(self) -> int:
         return len(self._entries)
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Keep the deadlines, until cancelled."""
         while True:

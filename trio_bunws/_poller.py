@@ -95,6 +95,7 @@ class Poller:
         del self._watches[sock.fileno()]
         self._epoll.unregister(sock)
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> NoReturn:
         """Serve the sockets until cancelled; whoever waits then waits by trio."""
         try:
@@ -197,6 +198,7 @@ class Watch:
         self.urgent = False
         """The peer has sent TCP's urgent data, at which every read stops: a short one need not be the last."""
 
+    @trio.lowlevel.enable_ki_protection
     async def wait(self, reader: Reader | None = None) -> bool:
         """Wait until the socket may be read, or `forget` is called; meanwhile `reader` is handed what arrives.
 

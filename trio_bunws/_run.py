@@ -68,6 +68,7 @@ class Run(Generic[T]):
     # Shielded, so that sockets are closed in order when the surroundings are cancelled: `end` sets its deadline then.
     scope: trio.CancelScope = attrs.field(init=False, factory=partial(trio.CancelScope, shield=True, deadline=math.inf))
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Serve until `Server.stop` and the end of the last connection."""
         failure: BaseException | None = None
@@ -148,6 +149,7 @@ class Run(Generic[T]):
     def _start(self, transport: Transport, session: Session[T] | None) -> None:
         self.server._engine.nursery.start_soon(self._serve_connection, transport, session)
 
+    @trio.lowlevel.enable_ki_protection
     async def _refuse(self, transport: Transport) -> None:
         """Say 503 if that takes no waiting, and close without lingering: to refuse must cost less than to serve."""
         if transport.direct and self.tls is None:
@@ -156,6 +158,7 @@ class Run(Generic[T]):
         transport.abort()
         await transport.aclose()
 
+    @trio.lowlevel.enable_ki_protection
     async def _serve_connection(self, transport: Transport, session: Session[T] | None) -> None:
         """Run a session, a new one if there is none, in a task; its connection is counted until it is over."""
         server = self.server

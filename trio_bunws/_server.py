@@ -384,7 +384,8 @@ class Server(Generic[T]):
         engine.closing = frame
         for connection in tuple(engine.connections):
             connection.ws._begin_close(frame)
-        engine.nursery.start_soon(self._abort_all_at, deadline)
+        if engine.connections or self._http:  # else the nursery may be closed: a handler was interrupted, say
+            engine.nursery.start_soon(self._abort_all_at, deadline)
 
     async def _abort_all_at(self, deadline: float) -> None:
         await trio.sleep_until(deadline)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, cast
 
 import trio
 
+from trio_bunws._app_calls import interruptible, interruptibly
 from trio_bunws._http_stream import LOST, HttpStream
 from trio_bunws._log_fields import of_peer, of_request
 from trio_bunws._request import Request, Upgrade
@@ -291,7 +292,7 @@ class Session(Generic[T]):
 
     def _fetch(self, request: Request) -> object:
         server = self._server
-        return _without_fetch(request) if server._fetch is None else server._fetch(request, server)
+        return _without_fetch(request) if server._fetch is None else interruptible(server._fetch, request, server)
 
     async def _ask(self, stream: HttpStream, request: Request, asked: Asked) -> Response | None:
         """Ask the application; return None if it has upgraded the request, or if what it returned is logged."""
@@ -300,7 +301,7 @@ class Session(Generic[T]):
         try:
             result = asked.outcome() if is_fetched else self._fetch(request)
             if is_async:
-                result = await cast("Awaitable[object]", result)
+                result = await interruptibly(cast("Awaitable[object]", result))
         except Exception as exc:
             request._answered = True
             request._upgrade = None
@@ -328,9 +329,9 @@ class Session(Generic[T]):
         on_error, is_async = server._error, server._error_async
         if on_error is not None:
             try:
-                result: object = on_error(exc)
+                result: object = interruptible(on_error, exc)
                 if is_async:
-                    result = await cast("Awaitable[object]", result)
+                    result = await interruptibly(cast("Awaitable[object]", result))
             except Exception:
                 logger.exception("the error handler failed for %r", request, extra=of_request(request))
             else:
