@@ -111,7 +111,7 @@ def redis_server(*options: str) -> Generator[RedisServer]:
     if PROGRAM is None:
         pytest.skip("redis-server is missing")
     if "reason" not in inspect.signature(trio.CancelScope.cancel).parameters:
-        pytest.skip("anyio, under coredis, needs a later trio")
+        pytest.skip("anyio, under coredis, needs trio 0.31")
     with tempfile.TemporaryDirectory() as folder:
         server = RedisServer(folder, *options)
         try:
