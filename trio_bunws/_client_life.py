@@ -89,9 +89,9 @@ class ClientLife:
                 # Not `nursery.start`: if it is cancelled it waits for the task, which is shielded from that.
                 begun = trio.Event()
                 nursery.start_soon(self._serve, scope, nursery, transport, opened, begun)
-                # No time limits this: the task has begun at its first step, or failed, however long the machine slept.
-                with trio.CancelScope(shield=True, deadline=math.inf):
-                    await begun.wait()
+                # The task begins, or fails, at its first step, which is one of the next: no cancellation comes between.
+                while not begun.is_set():
+                    await trio.lowlevel.cancel_shielded_checkpoint()
                 connection = self._connection
                 assert connection is not None  # it has begun
                 try:
