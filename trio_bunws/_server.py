@@ -384,7 +384,8 @@ class Server(Generic[T]):
         engine.closing = frame
         for connection in tuple(engine.connections):
             connection.ws._begin_close(frame)
-        if engine.connections or self._http:  # else the nursery may be closed: a handler was interrupted, say
+        # With none left there is nothing to abort, and after Ctrl-C in a handler the nursery may be closed already.
+        if engine.connections or self._http:
             engine.nursery.start_soon(self._abort_all_at, deadline)
 
     async def _abort_all_at(self, deadline: float) -> None:
