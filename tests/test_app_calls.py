@@ -63,6 +63,6 @@ async def test_ctrl_c_is_raised_in_what_the_application_has_written_and_not_arou
 
     @trio.lowlevel.enable_ki_protection
     async def task() -> list[bool]:
-        return [protected(), interruptible(protected), await interruptibly(later()), protected()]
+        return [protected(), interruptible(protected), await interruptibly(later), protected()]
 
     assert await task() == [True, False, False, True]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import sys
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import trio
@@ -27,13 +27,17 @@ if TYPE_CHECKING:
 PACKAGE = trio_bunws.__path__[0]
 STEP = 31
 """Lines from one run to the next; it has no divisor in common with what repeats."""
+CALLS = frozenset({"_ask", "_call", "_fetch", "closed", "interruptible", "interruptibly"})
+"""Functions that call the application's."""
 
 
 class Interrupt:
     """Sends SIGINT to this process before the n-th line of the library that runs in a task of the server."""
 
-    def __init__(self, line: int) -> None:
+    def __init__(self, line: int, within: frozenset[str] | None = None) -> None:
+        """`within`: the names of the functions whose lines count; `None`: all."""
         self._left = line
+        self._within: Final = within
         self._main: trio.lowlevel.Task | None = None
         self.where = ""
         self.in_application = False
@@ -46,7 +50,8 @@ class Interrupt:
     def trace(self, frame: FrameType, event: str, _argument: object) -> Any:  # noqa: ANN401 - as `sys.settrace` has it
         if not frame.f_code.co_filename.startswith(PACKAGE):
             return None
-        if event == "line" and self._main is not None and self._left:
+        counts = self._within is None or frame.f_code.co_name in self._within
+        if event == "line" and counts and self._main is not None and self._left:
             with suppress(RuntimeError):  # it runs in no task
                 self._left -= trio.lowlevel.current_task() is not self._main
             if not self._left:
@@ -74,10 +79,16 @@ class Application:
     def __init__(self, *, plain: bool) -> None:
         self.opened = self.closed = 0
         message = self.message if plain else self.message_later
-        self.handler: WebSocketHandler[Any] = WebSocketHandler(open=self.open, message=message, close=self.close)
+        close = self.close if plain else self.close_later
+        self.fetch = self.fetch_at_once if plain else self.fetch_later
+        self.handler: WebSocketHandler[Any] = WebSocketHandler(open=self.open, message=message, close=close)
 
-    def fetch(self, request: Request, server: Server[Any]) -> Response | None:
+    def fetch_at_once(self, request: Request, server: Server[Any]) -> Response | None:
         return None if server.upgrade(request) else Response("hello")
+
+    async def fetch_later(self, request: Request, server: Server[Any]) -> Response | None:
+        await trio.lowlevel.checkpoint()
+        return self.fetch_at_once(request, server)
 
     def open(self, ws: ServerWebSocket[Any]) -> None:
         self.opened += 1
@@ -93,6 +104,10 @@ class Application:
 
     def close(self, _ws: ServerWebSocket[Any], _code: int, _reason: str) -> None:
         self.closed += 1
+
+    async def close_later(self, ws: ServerWebSocket[Any], code: int, reason: str) -> None:
+        self.close(ws, code, reason)
+        await trio.lowlevel.checkpoint()
 
 
 @asynccontextmanager
@@ -128,11 +143,14 @@ async def converse(application: Application, interrupt: Interrupt) -> None:
                 await other.receive_eof()
 
 
+@pytest.mark.parametrize(("step", "within"), [(STEP, None), (1, CALLS)], ids=["anywhere", "around the application"])
 @pytest.mark.parametrize("plain", [True, False], ids=["plain", "async"])
-def test_ctrl_c_at_any_line_ends_the_server_in_good_order(plain: bool, caplog: pytest.LogCaptureFixture) -> None:
+def test_ctrl_c_at_any_line_ends_the_server_in_good_order(
+    plain: bool, step: int, within: frozenset[str] | None, caplog: pytest.LogCaptureFixture
+) -> None:
     line = 1
     while True:
-        application, interrupt = Application(plain=plain), Interrupt(line)
+        application, interrupt = Application(plain=plain), Interrupt(line, within)
         with traced(interrupt):
             try:
                 trio.run(converse, application, interrupt)
@@ -146,8 +164,8 @@ def test_ctrl_c_at_any_line_ends_the_server_in_good_order(plain: bool, caplog: p
         assert complaints(caplog) == [], interrupt.where
         if not interrupt.where:
             break
-        line += STEP
-    assert line > 50 * STEP
+        line += step
+    assert line > (50 * STEP if within is None else len(CALLS))
 
 
 def test_ctrl_c_ends_a_handler_that_never_ends() -> None:

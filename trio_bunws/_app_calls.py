@@ -27,9 +27,9 @@ def interruptible(function: Callable[..., R], *args: object) -> R:
 
 
 @trio.lowlevel.disable_ki_protection
-async def interruptibly(awaitable: Awaitable[R]) -> R:
-    """As `interruptible`, for what an `async` one has returned."""
-    return await awaitable
+async def interruptibly(function: Callable[..., Awaitable[R]], *args: object) -> R:
+    """As `interruptible`, for an `async` one; called and awaited in one line, so that Ctrl-C does not come between."""
+    return await function(*args)
 
 
 def refuse_awaitable(result: object) -> None:

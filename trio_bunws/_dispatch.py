@@ -218,13 +218,13 @@ class Dispatcher(Generic[T]):
         calls = self._slot.calls
         if calls.close is None:
             return
+        args = self._ws, ending.code, ending.reason
         try:
-            result = interruptible(calls.close, self._ws, ending.code, ending.reason)
             if calls.close_async:
                 with trio.move_on_after(at_most):
-                    await interruptibly(cast("Awaitable[None]", result))
+                    await interruptibly(cast("Callable[..., Awaitable[None]]", calls.close), *args)
             else:
-                refuse_awaitable(result)
+                refuse_awaitable(interruptible(calls.close, *args))
         except Exception:
             logger.exception("the close handler failed", extra=of_request(self._ws.request, close_code=ending.code))
 
@@ -294,11 +294,10 @@ class Dispatcher(Generic[T]):
         if handler is None:  # reloaded since
             return
         try:
-            result = handler(self._ws, *args)
-            if is_async:
-                await cast("Awaitable[object]", result)
+            if is_async:  # called and awaited in one line, so that Ctrl-C does not come between
+                await cast("Callable[..., Awaitable[object]]", handler)(self._ws, *args)
             else:
-                refuse_awaitable(result)
+                refuse_awaitable(handler(self._ws, *args))
         except Exception as exc:
             await self.report(exc)
         except BaseExceptionGroup as group:

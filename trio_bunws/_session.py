@@ -296,12 +296,14 @@ class Session(Generic[T]):
 
     async def _ask(self, stream: HttpStream, request: Request, asked: Asked) -> Response | None:
         """Ask the application; return None if it has upgraded the request, or if what it returned is logged."""
-        is_fetched = asked.request is not None
-        is_async = self._server._fetch_async and not is_fetched  # before it reloads itself
         try:
-            result = asked.outcome() if is_fetched else self._fetch(request)
-            if is_async:
-                result = await interruptibly(cast("Awaitable[object]", result))
+            if asked.request is not None:
+                result = asked.outcome()
+            elif self._server._fetch_async:
+                fetch = cast("Callable[..., Awaitable[object]]", self._server._fetch)
+                result = await interruptibly(fetch, request, self._server)
+            else:
+                result = self._fetch(request)
         except Exception as exc:
             request._answered = True
             request._upgrade = None
@@ -329,9 +331,10 @@ class Session(Generic[T]):
         on_error, is_async = server._error, server._error_async
         if on_error is not None:
             try:
-                result: object = interruptible(on_error, exc)
                 if is_async:
-                    result = await interruptibly(cast("Awaitable[object]", result))
+                    result: object = await interruptibly(cast("Callable[..., Awaitable[object]]", on_error), exc)
+                else:
+                    result = interruptible(on_error, exc)
             except Exception:
                 logger.exception("the error handler failed for %r", request, extra=of_request(request))
             else:
