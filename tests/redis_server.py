@@ -77,11 +77,6 @@ class RedisServer:
             process.stdout.close()
             process.wait()
 
-    def restart(self) -> None:
-        """Kill it and start it again, empty."""
-        self.kill()
-        self.start()
-
     def pause(self) -> None:
         """Let it hang."""
         assert self._process is not None
