@@ -21,6 +21,8 @@ nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["lint", "typing", "tests", "compliance", "docs", "build"]
 nox.options.error_on_external_run = True
 nox.options.error_on_missing_interpreters = False  # also in CI: the summary names those that are absent
+# Tests start hundreds of Python processes, each of which would compile the package: it is run from where it stands.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
@@ -66,8 +68,10 @@ def npm_install(session: nox.Session, folder: str) -> None:
 def on_all_cores(arguments: list[str]) -> list[str]:
     """Return what makes pytest use all cores, unless its arguments say how many, or name files."""
     of_few = any(argument.startswith(("-n", "--numprocesses", "tests/")) for argument in arguments)
+    # One more than there are cores, because tests of processes and browsers often wait.
+    processes = min(8, (os.cpu_count() or 1) + 1)
     # A process that has nothing left to do takes tests over from another: some take a thousand times what most do.
-    return [] if of_few else ["--numprocesses=logical", "--maxprocesses=8", "--dist=worksteal"]
+    return [] if of_few else [f"--numprocesses={processes}", "--dist=worksteal"]
 
 
 @nox.session

@@ -5,7 +5,6 @@ It has no protocol of its own: no pong, Close or check happens unasked, so that 
 
 from __future__ import annotations
 
-from itertools import cycle
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -88,7 +87,8 @@ class RawPeer:
         head = bytes([fin << 7 | rsv << 4 | opcode]) + length
         if mask is None:
             return head + payload
-        return head + mask + bytes(a ^ b for a, b in zip(payload, cycle(mask), strict=False))
+        masking = (mask * (size // len(mask) + 1))[:size]
+        return head + mask + (int.from_bytes(payload) ^ int.from_bytes(masking)).to_bytes(size)
 
     @classmethod
     def close_frame(cls, code: int | None = None, reason: str = "") -> bytes:
