@@ -9,11 +9,11 @@ from __future__ import annotations
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 from patience import PATIENCE
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -52,8 +52,34 @@ def running_chromium() -> Generator[Browser]:
 
 @pytest.fixture(name="browser", scope="module")
 def chromium() -> Generator[Browser]:
-    """Run Chromium for the tests of a file; what they expect of a page may take as long as anything."""
+    """Run Chromium for the tests of a file."""
     need_chromium()
     with running_chromium() as browser:
-        expect.set_options(timeout=PATIENCE * 1000)
         yield browser
+
+
+def open_window(
+    browser: Browser, size: tuple[int, int] = DESKTOP, scheme: Literal["light", "dark"] = "light"
+) -> tuple[Page, list[str]]:
+    """Return the page of a person's own window, and what has gone wrong in it so far.
+
+    All that is done or expected there may take as long as anything.
+    """
+    width, height = size
+    phone = size == PHONE
+    context = browser.new_context(
+        viewport={"width": width, "height": height},
+        color_scheme=scheme,
+        device_scale_factor=2 if phone else 1,
+        has_touch=phone,
+        is_mobile=phone,
+        locale="en-GB",
+        reduced_motion="reduce",
+    )
+    context.set_default_timeout(PATIENCE * 1000)
+    expect.set_options(timeout=PATIENCE * 1000)
+    page = context.new_page()
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda line: faults.append(line.text) if line.type == "error" else None)
+    return page, faults

@@ -14,10 +14,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Literal
 
 import pytest
-from chromium import DESKTOP, OUTPUT, PHONE, chromium
+from chromium import DESKTOP, OUTPUT, PHONE, chromium, open_window
 from interop.chat import ChatServer, running_server, running_workers
 from patience import PATIENCE
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 from redis_server import redis_server
 
 if TYPE_CHECKING:
@@ -40,22 +40,8 @@ class Window:
     def __init__(
         self, browser: Browser, size: tuple[int, int] = DESKTOP, scheme: Literal["light", "dark"] = "light"
     ) -> None:
-        width, height = size
-        phone = size == PHONE
-        context = browser.new_context(
-            viewport={"width": width, "height": height},
-            color_scheme=scheme,
-            device_scale_factor=2 if phone else 1,
-            has_touch=phone,
-            is_mobile=phone,
-            locale="en-GB",
-            reduced_motion="reduce",
-        )
-        self.page: Page = context.new_page()
-        self.faults: list[str] = []
+        self.page, self.faults = open_window(browser, size, scheme)
         self.worker = -1  # the process of the server in which this member is
-        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
-        self.page.on("console", lambda line: self.faults.append(line.text) if line.type == "error" else None)
         self.page.on("websocket", lambda socket: socket.on("framereceived", self._heard))
         self.message = self.page.get_by_label("Message to the room")
         self.count = self.page.locator("#count")

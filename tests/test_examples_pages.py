@@ -10,7 +10,7 @@ import urllib.request
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
-from chromium import DESKTOP, OUTPUT, PHONE, chromium
+from chromium import DESKTOP, OUTPUT, PHONE, chromium, open_window
 from playwright.sync_api import Browser, Page, expect
 from running_examples import running_example
 
@@ -28,20 +28,11 @@ def window(
     browser: Browser, url: str, size: tuple[int, int] = DESKTOP, scheme: Literal["light", "dark"] = "light"
 ) -> Generator[Page]:
     """Open a page for the block, in which nothing may go wrong."""
-    context = browser.new_context(
-        viewport={"width": size[0], "height": size[1]},
-        color_scheme=scheme,
-        is_mobile=size == PHONE,
-        reduced_motion="reduce",
-    )
-    page = context.new_page()
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda line: faults.append(line.text) if line.type == "error" else None)
+    page, faults = open_window(browser, size, scheme)
     page.goto(url)
     yield page
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it fits, however narrow"
-    context.close()
+    page.context.close()
     assert not faults
 
 
