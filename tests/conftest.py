@@ -8,15 +8,19 @@ Tests of what the extension in C does run on it and on plain Python (`implementa
 from __future__ import annotations
 
 import gc
+import importlib
 import os
+import pkgutil
 import signal
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import pytest
-from hypothesis import Phase, settings
+from hypothesis import Phase, is_hypothesis_test, settings
 
+import trio_bunws
 from trio_bunws import _multicast
 from trio_bunws._extension import IMPLEMENTATION
 from trio_bunws._wire import codec, frames
@@ -24,6 +28,8 @@ from trio_bunws._wire.ready import ReadyMessages
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from _typeshed import TraceFunction
 
 IN_C = (
     (frames, "binary_frame", frames.plain_binary_frame),
@@ -34,6 +40,9 @@ IN_C = (
     (codec, "_ready_messages", ReadyMessages),
 )
 """Where functions in C stand, and what stands there without the extension."""
+
+TRACER = pytest.StashKey["TraceFunction | None"]()
+"""Coverage's, of a run that measures it."""
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
@@ -51,21 +60,54 @@ PACKAGE = Path(__file__).resolve().parent.parent / "trio_bunws"
 OF_A_MODULE = {f"test_{path.stem.strip('_')}.py" for path in PACKAGE.rglob("*.py")}
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Measure coverage in the modules' own tests only: a line that nothing but a whole conversation runs is not tested.
+@contextmanager
+def _unmeasured() -> Generator[TraceFunction | None]:
+    """Take coverage's tracer away for the block, which gets it; a debugger's stays.
 
-    It also spares the tests that run the most lines what a tracer costs. Threads are measured throughout, for trio
-    keeps them from one test to another.
+    Away from this thread only: trio keeps the others from one test to the next.
     """
     tracer = sys.gettrace()
-    if item.path.name in OF_A_MODULE or not type(tracer).__module__.startswith("coverage"):
-        return (yield)
+    if not type(tracer).__module__.startswith("coverage"):
+        yield None
+        return
     sys.settrace(None)
+    try:
+        yield tracer
+    finally:
+        sys.settrace(tracer)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Measure how the package is imported, and not how the tests are: pytest rewrites every `assert` of theirs."""
+    for module in pkgutil.walk_packages(trio_bunws.__path__, "trio_bunws."):
+        if not module.name.endswith(".__main__"):
+            importlib.import_module(module.name)
+    with _unmeasured():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Measure nothing but what the next hook lets be measured: a tracer costs every call that pytest makes."""
+    with _unmeasured() as session.stash[TRACER]:
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Measure coverage in the modules' own tests: a line that nothing but a whole conversation runs is not tested.
+
+    Nor is a line that only random input finds.
+    """
+    tracer = pyfuncitem.session.stash[TRACER]
+    if tracer is None or pyfuncitem.path.name not in OF_A_MODULE or is_hypothesis_test(pyfuncitem.function):
+        return (yield)
+    sys.settrace(tracer)
     try:
         return (yield)
     finally:
-        sys.settrace(tracer)
+        sys.settrace(None)
 
 
 @pytest.hookimpl(trylast=True)

@@ -63,6 +63,11 @@ def test_ctrl_d_ends_the_input_only_on_an_empty_line() -> None:
     assert editor.feed(b"a\x04\x7f\x04") == [None]
 
 
+def test_a_key_may_come_in_two_pieces() -> None:
+    editor = typed("ac\x1b[")
+    assert editor.feed(b"Db\r") == ["abc"]
+
+
 @given(cuts=st.lists(st.integers(0, 40)))
 def test_keys_may_come_in_pieces(cuts: list[int]) -> None:
     data = f"aö日{LEFT}{DELETE}\x1bOH\x1b[1;5Cx\x1bb\r".encode()
