@@ -51,6 +51,10 @@ def test_a_text_that_is_not_ascii_comes_out_as_it_went_in() -> None:
     assert decode(encode_publishes(NODE, sent)) == Publishes(NODE, sent)
 
 
+def test_a_question_comes_out_as_it_went_in() -> None:
+    assert decode(encode_question(NODE, NUMBER)) == Question(NODE, NUMBER)
+
+
 @given(st.binary(min_size=8, max_size=8), st.binary(min_size=8, max_size=8), st.integers(0, 0xFFFF_FFFF))
 def test_questions_and_answers_come_out_as_they_went_in(node: bytes, number: bytes, count: int) -> None:
     assert decode(encode_question(node, number)) == Question(node, number)

@@ -117,6 +117,11 @@ def plain_xor(data: bytes, key: bytes, offset: int) -> bytes:
     return bytes(byte ^ key[(offset + index) % 4] for index, byte in enumerate(data))
 
 
+@pytest.mark.parametrize("offset", [0, 1, 2, 3, 4, 5])
+def test_unmask_turns_the_key_to_the_offset(offset: int) -> None:
+    assert unmask(b"\x00" * 6, b"abcd", offset) == (b"abcd" * 3)[offset : offset + 6]
+
+
 @given(data=st.binary(max_size=300), key=st.binary(min_size=4, max_size=4), offset=st.integers(0, 9))
 def test_unmask_is_xor_with_the_repeated_key_from_the_offset_on(data: bytes, key: bytes, offset: int) -> None:
     assert unmask(data, key, offset) == plain_xor(data, key, offset)
