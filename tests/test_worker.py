@@ -180,8 +180,9 @@ async def test_that_the_supervisor_has_gone_just_now_is_noticed_elsewhere() -> N
     supervisor.close()
 
 
+@pytest.mark.parametrize("unread", [b"", b"\n"])
 def test_without_a_supervisor_it_ends_as_by_sigterm_and_is_killed_if_that_hangs(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, unread: bytes
 ) -> None:
     done: list[object] = []
     over = threading.Event()
@@ -195,6 +196,7 @@ def test_without_a_supervisor_it_ends_as_by_sigterm_and_is_killed_if_that_hangs(
     monkeypatch.setattr(worker, "time", SimpleNamespace(sleep=done.append))
     ours, theirs = socket.socketpair()
     with theirs:
+        theirs.sendall(unread)  # a sign of life that the supervisor did not come to read
         end_with_supervisor(theirs.fileno())
         assert not done
         ours.close()

@@ -62,7 +62,8 @@ def end_with_supervisor(descriptor: int) -> None:
     """
 
     def watch() -> None:
-        os.read(descriptor, 1)
+        with suppress(ConnectionResetError):  # it was closed with signs of life that it had not read
+            os.read(descriptor, 1)
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(DRAIN)
         os.kill(os.getpid(), signal.SIGKILL)
