@@ -69,7 +69,8 @@ def on_all_cores(arguments: list[str]) -> list[str]:
     """Return what makes pytest use all cores, unless its arguments say how many, or name files."""
     of_few = any(argument.startswith(("-n", "--numprocesses", "tests/")) for argument in arguments)
     # One more than there are cores, because tests of processes and browsers often wait.
-    processes = min(8, (os.cpu_count() or 1) + 1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processes = min(8, cores + 1)
     # A process that has nothing left to do takes tests over from another: some take a thousand times what most do.
     return [] if of_few else [f"--numprocesses={processes}", "--dist=worksteal"]
 

@@ -87,7 +87,7 @@ class RawPeer:
         head = bytes([fin << 7 | rsv << 4 | opcode]) + length
         if mask is None:
             return head + payload
-        masking = (mask * (size // len(mask) + 1))[:size]
+        masking = (mask * size)[:size]
         return head + mask + (int.from_bytes(payload) ^ int.from_bytes(masking)).to_bytes(size)
 
     @classmethod
